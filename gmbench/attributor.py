@@ -1,0 +1,62 @@
+"""The contract between gmbench and a method, on one screen."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from gmbench.cache import Cache
+    from gmbench.data.card import DatasetCard
+    from gmbench.data.images import ImageSet
+    from gmbench.progress import Progress
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a run lends to a method.
+
+    Attributes:
+        manifold: real images that are in no other role: the stand-in for the data manifold.
+        seed: decides everything random that the method does.
+        device: where to compute, as torch names it (`cpu`, `cuda`, `cuda:1`, `mps`).
+        cache: for work that other runs can share, such as projections.
+        scratch: a folder for this run alone, such as for checkpoints; emptied when the run has ended well.
+        progress: shows long work to the user.
+    """
+
+    manifold: ImageSet
+    seed: int
+    device: str
+    cache: Cache
+    scratch: Path
+    progress: Progress
+
+
+class Attributor(ABC):
+    """Says which source made an image.
+
+    The constructor only stores its parameters, each with a type and a default, under their own names. What `fit`
+    learns ends in an underscore. Column j of `predict_proba` is the source `train.sources[j]`.
+    """
+
+    @abstractmethod
+    def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
+        """Learns from `train`, chooses on `val`; both have labels, integers into `train.sources`."""
+
+    @abstractmethod
+    def predict_proba(self, images: ImageSet) -> np.ndarray:
+        """The probability of each source: float32 (n, sources), rows sum to 1. `images` has no labels."""
+
+    @abstractmethod
+    def embed(self, images: ImageSet) -> np.ndarray:
+        """The features that FDR judges: float32 (n, d)."""
+
+    def skip(self, dataset: DatasetCard) -> str | None:
+        """Why the method cannot run on a dataset, or None if it can."""
+        return None

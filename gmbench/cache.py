@@ -1,0 +1,56 @@
+"""Work that need not be done twice, kept by what it was made from.
+
+Everything here can be deleted at any time. The folder is `GMBENCH_CACHE` if that is set, else the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gmbench.files import replacing
+
+
+def cache_folder() -> Path:
+    """Where cached work is kept."""
+    import platformdirs
+
+    return Path(os.environ.get("GMBENCH_CACHE") or platformdirs.user_cache_dir("gmbench"))
+
+
+def content_key(**parts: Any) -> str:
+    """A name of 32 hexadecimal digits for work that is decided by `parts` (JSON values) alone."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class Cache:
+    """Arrays and files kept by content."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache_folder()
+
+    def path(self, kind: str, suffix: str = "", **parts: Any) -> Path:
+        """The file for work of a `kind` that `parts` decide; its folder exists, the file may not."""
+        path = self.folder / kind / f"{content_key(**parts)}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def array(self, kind: str, compute: Callable[[], np.ndarray], **parts: Any) -> np.ndarray:
+        """The array of a `kind` that `parts` decide: read if it is kept, computed and kept if not."""
+        path = self.path(kind, ".npy", **parts)
+        if path.exists():
+            try:
+                return np.load(path, allow_pickle=False)
+            except ValueError:
+                path.unlink()
+        result = compute()
+        with replacing(path) as aside, aside.open("wb") as file:
+            np.save(file, result, allow_pickle=False)
+        return result

@@ -1,0 +1,159 @@
+"""The command line: one command per verb, no logic. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gmbench.errors import GmbenchError, ParameterError
+
+app = typer.Typer(
+    name="gmbench",
+    help="Which generative model made this image? Benchmark and leaderboards of model attribution.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Listed(StrEnum):
+    methods = "methods"
+    datasets = "datasets"
+
+
+@app.command()
+def run(
+    method: Annotated[
+        str, typer.Option(help="Slug of a method (see `gmbench list methods`), or a path to its folder.")
+    ],
+    dataset: Annotated[str, typer.Option(help="Slug of a dataset (see `gmbench list datasets`).")],
+    setting: Annotated[str, typer.Option(help="How the images reach the method: clean or few-shot-10.")] = "clean",
+    seed: Annotated[int, typer.Option(min=0, help="Which repetition: 0, 1, 2, …")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Changes a parameter of the method. Repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Where records go.")] = Path("results"),
+) -> None:
+    """Fit a method on a dataset, attribute the test images, and leave a record of the scores."""
+    from gmbench.data.card import find_dataset
+    from gmbench.registry import find_method
+
+    found_method, card, given = find_method(method), find_dataset(dataset), _assignments(set_ or [])
+    found_method.parameters(given)
+
+    from gmbench.device import resolve_device
+    from gmbench.report import print_outcome
+    from gmbench.runner import Run, perform
+
+    asked = Run(found_method, card, setting, seed, given, resolve_device(device))
+    print_outcome(_console(), perform(asked, out, _progress()))
+
+
+@app.command("list")
+def list_(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> None:
+    """List the methods or the datasets."""
+    from gmbench import report
+
+    {Listed.methods: report.print_methods, Listed.datasets: report.print_datasets}[what](_console())
+
+
+@app.command()
+def info(slug: Annotated[str, typer.Argument(help="Slug of a method or a dataset.")]) -> None:
+    """Show the card of a method or a dataset."""
+    from gmbench.report import print_info
+
+    print_info(_console(), slug)
+
+
+@app.command()
+def leaderboard(
+    folder: Annotated[Path, typer.Option(help="Holds results/ and gets the pages.")] = Path("leaderboards"),
+) -> None:
+    """Rebuild the leaderboard pages from the committed records."""
+    from gmbench.errors import NotFoundError
+    from gmbench.leaderboard.pages import RESULTS, write_pages
+
+    if not (folder / RESULTS).is_dir():
+        raise NotFoundError(
+            f"no records in {folder / RESULTS}. Run gmbench in a checkout, or name a folder with --folder."
+        )
+    for path in write_pages(folder):
+        _console().print(f"wrote {path}", highlight=False)
+
+
+@app.command()
+def build(
+    dataset: Annotated[str, typer.Argument(help="Slug of an embedded dataset.")],
+    work: Annotated[Path, typer.Option(help="Holds the trained generators; a stopped build resumes from it.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the dataset goes (default: its place in the package).")
+    ] = None,
+    reals: Annotated[
+        Path | None, typer.Option(help="Folder with the real images' files (default: found or downloaded).")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Make an embedded dataset again: train its generators, sample them, assign roles, write the files."""
+    from gmbench.data.card import find_dataset
+
+    card = find_dataset(dataset)
+
+    from gmbench.device import resolve_device
+    from gmbench.generators.build import build_dataset
+
+    folder = build_dataset(card, work, out or card.folder, reals, resolve_device(device), _progress())
+    _console().print(f"wrote {folder}", highlight=False)
+
+
+def main() -> None:
+    """Runs a command. What users can get wrong ends in one line on stderr and exit code 2."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except GmbenchError as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("stopped. The same command goes on from where it was.", 130)
+    except Exception as error:
+        # Usage errors come from click or, in later releases, from typer's own copy of it.
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(f"{error.format_message()} See gmbench --help.", 2)
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write("gmbench: " + " ".join(message.split()) + "\n")
+    sys.exit(code)
+
+
+def _assignments(given: list[str]) -> dict[str, Any]:
+    values = {}
+    for assignment in given:
+        name, equals, value = assignment.partition("=")
+        if not equals or not name:
+            raise ParameterError(f"--set: expected KEY=VALUE, got '{assignment}'.")
+        values[name.strip()] = value.strip()
+    return values
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _progress() -> Any:
+    from rich.console import Console
+
+    from gmbench.progress import Progress
+
+    return Progress(Console(stderr=True))
+
+
+if __name__ == "__main__":
+    main()

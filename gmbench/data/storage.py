@@ -1,0 +1,179 @@
+"""How a dataset is stored: one parquet file of PNG images per role, a manifest with their sha256, a README.
+
+The folder is laid out as a dataset repository on the Hugging Face Hub, so `datasets.load_dataset(folder)` reads it
+without gmbench. Columns: `image` (PNG), `id` (from the pixels), `source` (`real` or a source of the card), `category`
+(what a real image shows, where that is known).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from gmbench.cache import Cache
+from gmbench.data.card import ROLES, DatasetCard, Strict, first_problem
+from gmbench.errors import DataError
+from gmbench.files import replacing, sha256_file, write_text
+from gmbench.progress import Progress
+
+MANIFEST = "manifest.json"
+
+
+class StoredFile(Strict):
+    """One role's file: sha256 of its bytes and number of images."""
+
+    sha256: str
+    rows: int
+
+
+class Manifest(Strict):
+    """What a stored dataset consists of, and how it was made."""
+
+    dataset: str
+    files: dict[str, StoredFile]
+    roles_sha256: str
+    provenance: dict[str, Any] = {}
+
+    @property
+    def revision(self) -> str:
+        """Names the content: 40 hexadecimal digits from the files' sha256."""
+        text = "\n".join(f"{path} {stored.sha256}" for path, stored in sorted(self.files.items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def image_id(pixels: np.ndarray) -> str:
+    """An id from the pixels alone, which says nothing of where an image comes from: 16 hexadecimal digits."""
+    return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:16]
+
+
+def role_path(role: str) -> str:
+    """Where a role's images are kept in a dataset's folder."""
+    return f"data/{role}.parquet"
+
+
+def roles_sha256(roles: Iterable[tuple[str, str]]) -> str:
+    """A digest of which image (id) has which role."""
+    return hashlib.sha256("\n".join(sorted(f"{id} {role}" for id, role in roles)).encode()).hexdigest()
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """A uint8 RGB image (height, width, 3) as PNG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, "RGB").save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def write_role(path: Path, pixels: np.ndarray, sources: Sequence[str], categories: Sequence[str | None]) -> list[str]:
+    """Writes uint8 RGB images (n, height, width, 3) of one role, in the order of their ids, which it returns."""
+    import datasets
+
+    features = datasets.Features(
+        {name: datasets.Value("string") for name in ("id", "source", "category")} | {"image": datasets.Image()}
+    )
+    ids = [image_id(image) for image in pixels]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    columns = {
+        "image": [{"bytes": encode_png(pixels[i]), "path": f"{ids[i]}.png"} for i in order],
+        "id": [ids[i] for i in order],
+        "source": [sources[i] for i in order],
+        "category": [categories[i] for i in order],
+    }
+    datasets.disable_progress_bars()
+    table = datasets.Dataset.from_dict(columns, features=features)
+    with replacing(path) as aside:
+        table.to_parquet(aside)
+    return [ids[i] for i in order]
+
+
+def write_manifest(folder: Path, card: DatasetCard, ids: dict[str, list[str]], provenance: dict[str, Any]) -> Manifest:
+    """Describes the role files of a folder, given the ids in each."""
+    files = {
+        role_path(role): StoredFile(sha256=sha256_file(folder / role_path(role)), rows=len(ids[role])) for role in ROLES
+    }
+    digest = roles_sha256((id, role) for role in ROLES for id in ids[role])
+    manifest = Manifest(dataset=card.slug, files=files, roles_sha256=digest, provenance=provenance)
+    write_text(folder / MANIFEST, json.dumps(manifest.model_dump(), indent=2) + "\n")
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a dataset's folder.
+
+    Raises:
+        DataError: there is none, or it is not one.
+    """
+    path = folder / MANIFEST
+    try:
+        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} holds no dataset: {MANIFEST} is missing.") from error
+    except (ValueError, TypeError) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        raise DataError(f"{path} is damaged: {problem}. Restore the file.") from error
+
+
+def verify_files(folder: Path, manifest: Manifest) -> None:
+    """Checks that every role's file is there with the bytes that the manifest names.
+
+    Raises:
+        DataError: a role is missing, or a file is missing, truncated or altered; the message names it.
+    """
+    if expected := {role_path(role) for role in ROLES} - set(manifest.files):
+        raise DataError(f"{folder / MANIFEST} names no {sorted(expected)[0]}. Restore the file.")
+    for name, stored in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise DataError(f"{path} is missing. Restore the file.")
+        if (digest := sha256_file(path)) != stored.sha256:
+            raise DataError(
+                f"{path} is not the file of the manifest: expected sha256 {stored.sha256[:12]}…, got {digest[:12]}…. "
+                "Restore the file."
+            )
+
+
+def read_columns(path: Path) -> dict[str, np.ndarray]:
+    """The ids, sources and categories of a role, without its images."""
+    import pyarrow.parquet as parquet
+
+    table = parquet.read_table(path, columns=["id", "source", "category"])
+    return {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
+
+
+def decoded_pixels(path: Path, stored: StoredFile, resolution: int, cache: Cache, progress: Progress) -> np.ndarray:
+    """A role's images as a memory-mapped uint8 array (n, resolution, resolution, 3), decoded once and kept.
+
+    Raises:
+        DataError: an image has another size or colour mode than the card says, or cannot be decoded.
+    """
+    import pyarrow.parquet as parquet
+    from PIL import Image
+
+    kept = cache.path("pixels", ".npy", sha256=stored.sha256, resolution=resolution)
+    if not kept.exists():
+        with replacing(kept) as aside, progress.phase(f"decoding {path.stem}", stored.rows) as phase:
+            shape = (stored.rows, resolution, resolution, 3)
+            pixels = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
+            row = 0
+            for batch in parquet.ParquetFile(path).iter_batches(batch_size=512, columns=["image", "id"]):
+                for image, id in zip(batch.column("image").to_pylist(), batch.column("id").to_pylist(), strict=True):
+                    with Image.open(io.BytesIO(image["bytes"])) as decoded:
+                        if decoded.mode != "RGB" or decoded.size != (resolution, resolution):
+                            raise DataError(
+                                f"{path}: image {id} is {decoded.mode} {decoded.size[0]}x{decoded.size[1]}, "
+                                f"expected RGB {resolution}x{resolution}."
+                            )
+                        pixels[row] = np.asarray(decoded)
+                    row += 1
+                    phase.advance()
+            pixels.flush()
+            del pixels
+    return np.load(kept, mmap_mode="r")

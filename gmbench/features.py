@@ -1,0 +1,67 @@
+"""Methods of hand-made features and a scikit-learn classifier."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, clone
+
+from gmbench.attributor import Attributor, RunContext
+from gmbench.data.images import ImageSet
+
+
+class FeatureAttributor(Attributor):
+    """Computes a vector per image and leaves the rest to a classifier.
+
+    Of several candidate classifiers, the one with the best validation accuracy is kept; of equally good ones the first.
+    Classifiers without probabilities give the softmax of their margins, which ranks sources as the classifier does but
+    is not calibrated.
+
+    Attributes:
+        classifier_: the fitted classifier.
+    """
+
+    @abstractmethod
+    def features(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (n, height, width, 3) to float (n, d)."""
+
+    @abstractmethod
+    def candidates(self, seed: int) -> list[BaseEstimator]:
+        """Unfitted classifiers to choose from, pipelines if features are to be scaled."""
+
+    def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
+        x_train = self._all_features(train, context)
+        x_val = self._all_features(val, context)
+        candidates = self.candidates(context.seed)
+        best = -1.0
+        for candidate in context.progress.track(candidates, "fitting", len(candidates)):
+            fitted = clone(candidate).fit(x_train, train.labels)
+            score = float(np.mean(fitted.predict(x_val) == val.labels))
+            if score > best:
+                best, self.classifier_ = score, fitted
+        return self
+
+    def predict_proba(self, images: ImageSet) -> np.ndarray:
+        x = self._all_features(images)
+        if hasattr(self.classifier_, "predict_proba"):
+            return self.classifier_.predict_proba(x).astype(np.float32)
+        margins = self.classifier_.decision_function(x)
+        if margins.ndim == 1:
+            margins = np.stack([-margins, margins], axis=1)
+        return softmax(margins, axis=1).astype(np.float32)
+
+    def embed(self, images: ImageSet) -> np.ndarray:
+        """What the classifier proper sees: the features, scaled if the pipeline scales them."""
+        x: Any = self._all_features(images)
+        for _, transform in getattr(self.classifier_, "steps", [])[:-1]:
+            x = transform.transform(x)
+        return x.astype(np.float32)
+
+    def _all_features(self, images: ImageSet, context: RunContext | None = None) -> np.ndarray:
+        batches = images.batches()
+        if context is not None:
+            batches = context.progress.track(batches, "embedding", -(-len(images) // 256))
+        return np.concatenate([self.features(batch) for batch in batches])

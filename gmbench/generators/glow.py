@@ -1,0 +1,207 @@
+"""Glow (Kingma, Dhariwal, NeurIPS 2018).
+
+Kept: squeeze, steps of flow (actnorm with data-dependent initialisation, invertible 1x1 convolution, affine coupling
+with a three-layer network whose last layer starts at zero), split with a learned Gaussian prior at each level, uniform
+dequantisation, sampling at reduced temperature. Scaled down: 3 levels of `depth` 8 steps with 96 hidden channels
+(the paper: 3 x 32 steps, 512 channels), 8-bit images. At 64 pixels use `levels=4`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gmbench.generators.generator import Generator, step
+
+
+class ActNorm(nn.Module):
+    """A scale and a shift per channel, set by the first batch so that it leaves with mean 0 and variance 1."""
+
+    initialized: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.log_scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.register_buffer("initialized", torch.tensor(False))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training and not self.initialized:
+            with torch.no_grad():
+                self.bias.copy_(-x.mean((0, 2, 3), keepdim=True))
+                self.log_scale.copy_(-x.std((0, 2, 3), keepdim=True).clamp_min(1e-3).log())
+                self.initialized.fill_(True)
+        log_det = self.log_scale.sum() * x.shape[2] * x.shape[3]
+        return (x + self.bias) * self.log_scale.exp(), log_det.expand(len(x))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return y * (-self.log_scale).exp() - self.bias
+
+
+class InvertibleConvolution(nn.Module):
+    """A 1x1 convolution whose matrix starts as a random rotation (section 3.2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels))[0])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        log_det = torch.linalg.slogdet(self.weight)[1] * x.shape[2] * x.shape[3]
+        return F.conv2d(x, self.weight[:, :, None, None]), log_det.expand(len(x))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        inverse = torch.linalg.inv(self.weight.double()).to(y.dtype)
+        return F.conv2d(y, inverse[:, :, None, None])
+
+
+class ZeroConvolution(nn.Module):
+    """A 3x3 convolution that starts at zero, with a learned scale of its output."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(before, after, 3, padding=1)
+        self.log_scale = nn.Parameter(torch.zeros(1, after, 1, 1))
+        nn.init.zeros_(self.convolution.weight)
+        nn.init.zeros_(self.convolution.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolution(x) * (3 * self.log_scale).exp()
+
+
+class AffineCoupling(nn.Module):
+    """Half of the channels decides the scale and shift of the other half (section 3.3)."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.network = nn.Sequential(
+            nn.Conv2d(channels // 2, hidden, 3, padding=1),
+            nn.ReLU(True),
+            nn.Conv2d(hidden, hidden, 1),
+            nn.ReLU(True),
+            ZeroConvolution(hidden, channels),
+        )
+        for layer in (self.network[0], self.network[2]):
+            nn.init.normal_(layer.weight, 0.0, 0.05)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def _affine(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self.network(kept).chunk(2, dim=1)
+        return F.logsigmoid(log_scale + 2), shift
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        kept, changed = x.chunk(2, dim=1)
+        log_scale, shift = self._affine(kept)
+        return torch.cat([kept, (changed + shift) * log_scale.exp()], dim=1), log_scale.sum((1, 2, 3))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        kept, changed = y.chunk(2, dim=1)
+        log_scale, shift = self._affine(kept)
+        return torch.cat([kept, changed * (-log_scale).exp() - shift], dim=1)
+
+
+class GaussianPrior(nn.Module):
+    """A Gaussian over latents whose mean and scale are predicted from what stays in the flow (zeros at the top)."""
+
+    def __init__(self, given: int, latents: int) -> None:
+        super().__init__()
+        self.network = ZeroConvolution(given, 2 * latents)
+
+    def log_density(self, latents: Tensor, given: Tensor) -> Tensor:
+        mean, log_scale = self.network(given).chunk(2, dim=1)
+        squared = ((latents - mean) * (-log_scale).exp()).square()
+        return (-0.5 * (squared + math.log(2 * math.pi)) - log_scale).sum((1, 2, 3))
+
+    def latents(self, noise: Tensor, given: Tensor) -> Tensor:
+        mean, log_scale = self.network(given).chunk(2, dim=1)
+        return mean + log_scale.exp() * noise
+
+
+class Glow(Generator):
+    """Normalising flow with invertible 1x1 convolutions."""
+
+    def __init__(
+        self,
+        size: int = 32,
+        channels: int = 3,
+        levels: int = 3,
+        depth: int = 8,
+        hidden: int = 96,
+        temperature: float = 0.7,
+        learning_rate: float = 1e-3,
+        warmup: int = 500,
+    ) -> None:
+        super().__init__()
+        self.size, self.channels, self.temperature, self.warmup = size, channels, temperature, warmup
+        self.levels, self.priors = nn.ModuleList(), nn.ModuleList()
+        width = channels
+        for level in range(levels):
+            width *= 4
+            steps = [
+                layer
+                for _ in range(depth)
+                for layer in (ActNorm(width), InvertibleConvolution(width), AffineCoupling(width, hidden))
+            ]
+            self.levels.append(nn.ModuleList(steps))
+            last = level == levels - 1
+            self.priors.append(GaussianPrior(width, width) if last else GaussianPrior(width // 2, width // 2))
+            width //= 1 if last else 2
+        self._optimizers = {"adam": torch.optim.Adam(self.parameters(), lr=learning_rate)}
+        self._schedule = torch.optim.lr_scheduler.LinearLR(self._optimizers["adam"], 0.01, total_iters=max(1, warmup))
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        return self._optimizers
+
+    def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Latents of each level, coarsest last, and the log density of `x` (n,) in nats."""
+        latents, log_density = [], x.new_zeros(len(x))
+        for index, (level, prior) in enumerate(zip(self.levels, self.priors, strict=True)):
+            x = F.pixel_unshuffle(x, 2)
+            for layer in level:  # type: ignore[attr-defined]
+                x, log_det = layer(x)
+                log_density = log_density + log_det
+            if index < len(self.levels) - 1:
+                x, latent = x.chunk(2, dim=1)
+                given = x
+            else:
+                latent, given = x, torch.zeros_like(x)
+            latents.append(latent)
+            log_density = log_density + prior.log_density(latent, given)  # type: ignore[operator]
+        return latents, log_density
+
+    def decode(self, noises: list[Tensor] | None = None, latents: list[Tensor] | None = None) -> Tensor:
+        """Images from standard noise per level (through the priors), or back from the latents of `encode`."""
+        x = torch.empty(0)
+        for index in reversed(range(len(self.levels))):
+            given = torch.zeros_like((noises or latents)[index]) if index == len(self.levels) - 1 else x  # type: ignore[index]
+            latent = latents[index] if latents else self.priors[index].latents(noises[index], given)  # type: ignore
+            x = latent if index == len(self.levels) - 1 else torch.cat([x, latent], dim=1)
+            for layer in reversed(self.levels[index]):  # type: ignore[call-overload]
+                x = layer.inverse(x)
+            x = F.pixel_shuffle(x, 2)
+        return x
+
+    def bits_per_dimension(self, real: Tensor) -> Tensor:
+        """Negative log likelihood of 8-bit images in bits per dimension, with uniform dequantisation."""
+        dequantised = ((real + 1) * 127.5).round() + torch.rand_like(real)
+        _, log_density = self.encode(dequantised / 256 - 0.5)
+        pixels = real[0].numel()
+        return (-log_density / pixels + math.log(256)) / math.log(2)
+
+    def train_step(self, real: Tensor) -> dict[str, float]:
+        loss = self.bits_per_dimension(real).mean()
+        step(self._optimizers["adam"], loss, clip=50.0)
+        return {"bits_per_dimension": loss.item()}
+
+    @torch.no_grad()
+    def sample(self, n: int, random: torch.Generator) -> Tensor:
+        noises, width, side = [], self.channels, self.size
+        for index in range(len(self.levels)):
+            width, side = width * 4, side // 2
+            latents = width if index == len(self.levels) - 1 else width // 2
+            noises.append(self.noise(n, latents, side, side, random=random) * self.temperature)
+            width = width // 2
+        return ((self.decode(noises) + 0.5) * 256).floor().clamp(0, 255) / 127.5 - 1

@@ -1,0 +1,160 @@
+"""Training and sampling of a generative model, with checkpoints that a stopped training resumes from.
+
+A model's folder holds `generator.json` (what it is and how it was trained), `checkpoint.pt` while it trains,
+`model.safetensors` once it is done, and `grid.png` with the latest samples.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmbench.errors import DataError, MissingExtraError
+from gmbench.files import replacing, sha256_file, write_text
+from gmbench.generators import find_generator
+from gmbench.generators.generator import Generator
+from gmbench.progress import Progress
+
+try:
+    from safetensors.torch import load_file, save_file
+except ModuleNotFoundError as error:
+    raise MissingExtraError.of("safetensors", "generators") from error
+
+STEPS_BETWEEN_CHECKPOINTS = 250
+SAMPLING_BATCH = 100
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What decides a trained generator, next to its training images."""
+
+    generator: str
+    steps: int
+    seed: int
+    batch_size: int = 64
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def to_tensor(images: np.ndarray, device: str) -> Tensor:
+    """uint8 (n, h, w, c) to float32 (n, c, h, w) in [-1, 1]."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_images(tensor: Tensor) -> np.ndarray:
+    """float32 (n, c, h, w) in [-1, 1] to uint8 (n, h, w, c), rounded to the nearest level."""
+    return ((tensor + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def train_generator(
+    plan: TrainingPlan, images: np.ndarray, folder: Path, *, device: str, progress: Progress
+) -> dict[str, Any]:
+    """Trains a generator on uint8 images (n, size, size, channels) into `folder`, resuming what is there.
+
+    Returns:
+        What `generator.json` says: the plan, image size and channels, seconds of training, sha256 of the weights.
+
+    Raises:
+        DataError: the folder holds a generator of another plan.
+    """
+    described = {**asdict(plan), "size": images.shape[1], "channels": images.shape[3], "images": len(images)}
+    description_path, checkpoint_path = folder / "generator.json", folder / "checkpoint.pt"
+    weights_path = folder / "model.safetensors"
+    if description_path.exists():
+        before = json.loads(description_path.read_text(encoding="utf-8"))
+        if {key: before[key] for key in described} != described:
+            raise DataError(f"{folder} holds a generator that was trained otherwise. Give another folder.")
+        if weights_path.exists():
+            return before
+
+    torch.manual_seed(plan.seed)
+    model = find_generator(plan.generator).load()(images.shape[1], images.shape[3], **plan.parameters)
+    model = model.to(device).to(memory_format=torch.channels_last)
+    order = torch.Generator().manual_seed(plan.seed)
+    done, seconds = 0, 0.0
+    write_text(description_path, json.dumps(described, indent=2))
+    if checkpoint_path.exists():
+        state = torch.load(checkpoint_path, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        for name, optimizer in model.optimizers().items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        order.set_state(state["order"].cpu())
+        torch.set_rng_state(state["random"].cpu())
+        done, seconds = state["step"], state["seconds"]
+
+    model.train()
+    with progress.phase(f"training {plan.generator}", plan.steps) as phase:
+        phase.advance(done)
+        started = time.monotonic()
+        while done < plan.steps:
+            chosen = torch.randint(len(images), (plan.batch_size,), generator=order).numpy()
+            losses = model.train_step(to_tensor(images[chosen], device))
+            done += 1
+            phase.advance(1, " ".join(f"{name} {value:.3f}" for name, value in losses.items()))
+            if done % STEPS_BETWEEN_CHECKPOINTS == 0 and done < plan.steps:
+                state = {
+                    "model": model.state_dict(),
+                    "optimizers": {name: optimizer.state_dict() for name, optimizer in model.optimizers().items()},
+                    "order": order.get_state(),
+                    "random": torch.get_rng_state(),
+                    "step": done,
+                    "seconds": seconds + time.monotonic() - started,
+                }
+                with replacing(checkpoint_path) as aside:
+                    torch.save(state, aside)
+        seconds += time.monotonic() - started
+
+    with replacing(weights_path) as aside:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, aside)
+    checkpoint_path.unlink(missing_ok=True)
+    described |= {"seconds": round(seconds), "sha256": sha256_file(weights_path)}
+    write_text(description_path, json.dumps(described, indent=2))
+    save_grid(sample_generator(folder, 64, plan.seed, device=device, progress=Progress()), folder / "grid.png")
+    return described
+
+
+def load_generator(folder: Path, device: str) -> Generator:
+    """The trained generator of a folder, ready to sample.
+
+    Raises:
+        DataError: there is no trained generator in the folder, or its weights are not those it was described with.
+    """
+    try:
+        described = json.loads((folder / "generator.json").read_text(encoding="utf-8"))
+        digest = sha256_file(folder / "model.safetensors")
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} holds no trained generator ({Path(error.filename).name} is missing).") from error
+    if digest != described.get("sha256"):
+        raise DataError(f"{folder}/model.safetensors is damaged: its sha256 is not the one in generator.json.")
+    model = find_generator(described["generator"]).load()(
+        described["size"], described["channels"], **described["parameters"]
+    )
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model.to(device).eval()
+
+
+def sample_generator(folder: Path, n: int, seed: int, *, device: str, progress: Progress) -> np.ndarray:
+    """`n` images of a folder's trained generator, uint8 (n, size, size, channels), decided by `seed`."""
+    model = load_generator(folder, device)
+    random = torch.Generator().manual_seed(seed)
+    sizes = [min(SAMPLING_BATCH, n - start) for start in range(0, n, SAMPLING_BATCH)]
+    batches = [
+        to_images(model.sample(size, random)) for size in progress.track(sizes, f"sampling {folder.name}", len(sizes))
+    ]
+    return np.concatenate(batches)
+
+
+def save_grid(images: np.ndarray, path: Path, columns: int = 16) -> None:
+    """Writes uint8 images (n, h, w, 1 or 3) side by side into one PNG."""
+    from PIL import Image
+
+    rows = [images[start : start + columns] for start in range(0, len(images) // columns * columns, columns)]
+    grid = np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+    with replacing(path) as aside:
+        Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(aside, format="PNG")

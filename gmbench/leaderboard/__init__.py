@@ -1,0 +1,1 @@
+"""Leaderboards: markdown from committed records, the same bytes from the same records. Never imports torch."""

@@ -1,0 +1,194 @@
+"""Records: what one run leaves. A schema, a store on disk, and checks that a record says what its predictions say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from pydantic import ValidationError
+
+from gmbench.data.card import Strict, first_problem
+from gmbench.errors import RecordError
+from gmbench.files import replacing, sha256_file, write_text
+
+SCHEMA_VERSION = 1
+RECORD, PREDICTIONS = "record.json", "predictions.parquet"
+
+
+class AccuracyScores(Strict):
+    """Of `gmbench.evaluators.accuracy`, in [0, 1]; recall by source, confusion rows are true sources."""
+
+    accuracy: float
+    low: float
+    high: float
+    recall: dict[str, float]
+    confusion: list[list[int]]
+
+
+class FDRScores(Strict):
+    """Of `gmbench.evaluators.fdr`."""
+
+    ratio: float
+    sd: float
+    between: float
+    within: float
+    n: int
+    d: int
+    halvings: int
+
+
+class Scores(Strict):
+    """What the evaluators say of a run."""
+
+    accuracy: AccuracyScores
+    fdr: FDRScores
+
+
+class Environment(Strict):
+    """Where and with what a run was made."""
+
+    gmbench: str
+    harness_sha256: str
+    git_commit: str | None
+    git_dirty: bool | None
+    python: str
+    platform: str
+    packages: dict[str, str]
+    device: str
+    hardware: str
+    threads: int
+
+
+class Identity(Strict):
+    """What decides a run's result. Two runs with equal identities are the same run.
+
+    `given` are those of `parameters` that differ from the method's defaults.
+    """
+
+    dataset: str
+    dataset_revision: str
+    roles_sha256: str
+    setting: str
+    method: str
+    method_sha256: str
+    parameters: dict[str, bool | int | float | str]
+    given: dict[str, bool | int | float | str]
+    repetition: int
+    seed: int
+    harness_sha256: str
+    device: str
+
+    @property
+    def entry(self) -> str:
+        """The name of this row: the method's slug, and the parameters that were changed from their defaults."""
+        return "+".join([self.method, *(f"{name}={quote(str(value), safe='')}" for name, value in self.given.items())])
+
+
+class Record(Strict):
+    """Scores of one run, and everything needed to run it again."""
+
+    schema_version: int
+    identity: Identity
+    sources: list[str]
+    images: dict[str, int]
+    scores: Scores
+    training: dict[str, Any]
+    environment: Environment
+    command: str
+    seconds: dict[str, float]
+    peak_memory_mib: int | None
+    predictions_sha256: str
+
+
+def record_folder(results: Path, identity: Identity) -> Path:
+    """Where the record of a run is kept below `results`: dataset, setting, entry, repetition."""
+    return results / identity.dataset / identity.setting / identity.entry / str(identity.repetition)
+
+
+def read_record(folder: Path) -> Record:
+    """Reads and checks one record; its predictions file must be the one it was written with.
+
+    Raises:
+        RecordError: a file is missing, damaged or altered, or the schema is newer than this gmbench knows.
+    """
+    path = folder / RECORD
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["schema_version"]
+        if not isinstance(version, int):
+            raise ValueError("schema_version is not a number")
+    except FileNotFoundError as error:
+        raise RecordError(f"{path} is missing.") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecordError(f"{path} is damaged ({error}). Remove {folder} and run its command again.") from error
+    if version > SCHEMA_VERSION:
+        raise RecordError(
+            f"{path} has schema {version}, this gmbench knows up to {SCHEMA_VERSION}. Update gmbench to read it."
+        )
+    try:
+        record = Record(**content)
+    except ValidationError as error:
+        raise RecordError(f"{path}: {first_problem(error)}.") from error
+    predictions = folder / PREDICTIONS
+    if not predictions.is_file():
+        raise RecordError(f"{predictions} is missing. Remove {folder} and run its command again.")
+    if sha256_file(predictions) != record.predictions_sha256:
+        raise RecordError(f"{predictions} is not the file that {RECORD} names (field 'predictions_sha256').")
+    return record
+
+
+def read_predictions(folder: Path, sources: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids (n,), labels (n,) and probabilities (n, sources) of a record.
+
+    Raises:
+        RecordError: the file cannot be read, or its columns are not the record's sources.
+    """
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    path = folder / PREDICTIONS
+    try:
+        table = parquet.read_table(path)
+        ids = table.column("id").to_numpy(zero_copy_only=False)
+        names = table.column("label").to_numpy(zero_copy_only=False)
+        probabilities = np.stack([table.column(source).to_numpy() for source in sources], axis=1)
+        labels = np.array([sources.index(name) for name in names])
+    except (OSError, pyarrow.ArrowException, KeyError, ValueError) as error:
+        raise RecordError(f"{path} cannot be read as predictions: {error}") from error
+    return ids, labels, probabilities
+
+
+def write_record(
+    folder: Path, record: Record, ids: np.ndarray, labels: np.ndarray, probabilities: np.ndarray
+) -> Record:
+    """Writes predictions, then the record with their sha256; the record is what makes a run count."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    columns = {"id": ids.tolist(), "label": [record.sources[label] for label in labels]}
+    columns |= {source: probabilities[:, j].astype(np.float32) for j, source in enumerate(record.sources)}
+    (folder / RECORD).unlink(missing_ok=True)
+    with replacing(folder / PREDICTIONS) as aside:
+        parquet.write_table(pyarrow.table(columns), aside, compression="zstd")
+    record = record.model_copy(update={"predictions_sha256": sha256_file(folder / PREDICTIONS)})
+    write_text(folder / RECORD, json.dumps(record.model_dump(), indent=2, ensure_ascii=False) + "\n")
+    return record
+
+
+def all_records(results: Path) -> Iterator[tuple[Path, Record]]:
+    """Every record below `results` with its folder, ordered by dataset, setting, method and repetition.
+
+    Raises:
+        RecordError: one is damaged, or does not lie where its identity says.
+    """
+    for path in sorted(results.glob(f"*/*/*/*/{RECORD}")):
+        folder = path.parent
+        record = read_record(folder)
+        expected = record_folder(results, record.identity)
+        if expected != folder:
+            raise RecordError(f"{path} is the record of {expected.relative_to(results)} (field 'identity').")
+        yield folder, record

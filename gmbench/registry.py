@@ -1,0 +1,239 @@
+"""Which methods there are. Listing them reads TOML files and imports none of them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from gmbench.attributor import Attributor
+from gmbench.attributors import METHOD_FOLDERS
+from gmbench.data.card import Strict, first_problem
+from gmbench.errors import DataError, NotFoundError, ParameterError
+
+CARD = "method.toml"
+ENTRY_POINTS = "gmbench.methods"
+Value = bool | int | float | str
+TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
+
+
+class Parameter(Strict):
+    """One parameter of a method: a constructor argument of the same name, type and default."""
+
+    type: Literal["bool", "int", "float", "str"]
+    default: Value
+    meaning: str
+    choices: list[str] = []
+    minimum: float | None = None
+
+    def parse(self, name: str, given: Value) -> Value:
+        """The value that `given` (text from the command line, or a value) stands for.
+
+        Raises:
+            ParameterError: it has another type, is not one of the choices, or is too small.
+        """
+        problem = f"parameter '{name}': expected {self._expected()}, got '{given}'."
+        try:
+            value = _convert(self.type, given)
+        except ValueError as error:
+            raise ParameterError(problem) from error
+        if (self.choices and value not in self.choices) or (
+            self.minimum is not None and not float(value) >= self.minimum
+        ):
+            raise ParameterError(problem)
+        return value
+
+    def _expected(self) -> str:
+        if self.choices:
+            return "one of " + ", ".join(f"'{choice}'" for choice in self.choices)
+        return self.type if self.minimum is None else f"{self.type} of at least {self.minimum:g}"
+
+
+class Variant(Strict):
+    """One of several slugs that share a folder: some parameters are fixed."""
+
+    title: str
+    fixed: dict[str, Value]
+
+
+class MethodCard(Strict):
+    """What `method.toml` says. Without `methods`, the folder's name is the one slug."""
+
+    title: str
+    paper: str
+    year: int
+    looks_at: Literal["colour", "frequency", "learned"]
+    attributor: str
+    parameters: dict[str, Parameter] = {}
+    methods: dict[str, Variant] = Field(default={})
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method as users name it.
+
+    Attributes:
+        folder: where its card, README and code are.
+        module: what to import, or None for a folder outside any package.
+        fixed: parameters that the slug decides.
+    """
+
+    slug: str
+    title: str
+    card: MethodCard
+    folder: Path
+    module: str | None
+    fixed: Mapping[str, Value]
+
+    def parameters(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        """All parameters: defaults, then what the slug fixes, then what the user gave.
+
+        Raises:
+            ParameterError: a parameter does not exist, is fixed, or has a value that is not allowed.
+        """
+        known = self.card.parameters
+        values = {name: parameter.parse(name, parameter.default) for name, parameter in known.items()}
+        values |= {name: known[name].parse(name, value) for name, value in self.fixed.items()}
+        for name, value in given.items():
+            if name not in known:
+                raise ParameterError(str(NotFoundError.of(f"parameter of {self.slug}", name, known)))
+            if name in self.fixed:
+                raise ParameterError(f"parameter '{name}' is fixed to '{self.fixed[name]}' in {self.slug}.")
+            values[name] = known[name].parse(name, value)
+        return values
+
+    def build(self, parameters: Mapping[str, Value]) -> Attributor:
+        """Imports the method and makes an attributor with these parameters.
+
+        Raises:
+            DataError: the card names a class that the module does not have.
+        """
+        module = importlib.import_module(self.module) if self.module else _import_folder(self.folder)
+        if not hasattr(module, self.card.attributor):
+            raise DataError(
+                f"{self.folder / CARD} names the class '{self.card.attributor}', which is not in the module."
+            )
+        return getattr(module, self.card.attributor)(**parameters)
+
+    @property
+    def source_sha256(self) -> str:
+        """A digest of the method's card and code, so that work done by other code is never taken for its own."""
+        return folder_sha256(self.folder, ("*.py", CARD))
+
+
+@cache
+def methods() -> dict[str, Method]:
+    """All methods by slug: baselines, methods, and those of installed packages.
+
+    Raises:
+        DataError: a card is damaged, or a slug is found twice.
+    """
+    found: dict[str, Method] = {}
+    for method in _all_methods():
+        if method.slug in found:
+            raise DataError(f"two methods are named '{method.slug}': {found[method.slug].folder} and {method.folder}.")
+        found[method.slug] = method
+    return dict(sorted(found.items()))
+
+
+def find_method(name: str) -> Method:
+    """The method of a slug, or the one in a folder if `name` is a path (it has a separator) to a folder with a card.
+
+    Raises:
+        NotFoundError: there is none.
+        DataError: the folder's card is damaged, holds several methods, or takes the slug of another method.
+    """
+    if "/" in name or "\\" in name:
+        return _method_in_folder(Path(name))
+    if name not in methods():
+        raise NotFoundError.of("method", name, methods())
+    return methods()[name]
+
+
+def folder_sha256(folder: Path, patterns: tuple[str, ...], skip: tuple[str, ...] = ()) -> str:
+    """A digest of the names and contents of a folder's files that match, less paths that begin with a `skip`."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in patterns for path in folder.rglob(pattern)):
+        name = path.relative_to(folder).as_posix()
+        if not name.startswith(skip):
+            digest.update(f"{name}\0".encode() + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return digest.hexdigest()
+
+
+def _all_methods() -> Iterator[Method]:
+    for home in METHOD_FOLDERS:
+        for path in sorted(home.glob(f"*/{CARD}")):
+            yield from _read_methods(path.parent, f"gmbench.attributors.{path.parent.name}")
+    for entry in entry_points(group=ENTRY_POINTS):
+        spec = importlib.util.find_spec(entry.value)
+        if spec is None or spec.origin is None:
+            raise DataError(f"entry point '{entry.name}' in group {ENTRY_POINTS}: no package '{entry.value}'.")
+        yield from _read_methods(Path(spec.origin).parent, entry.value)
+
+
+def _read_methods(folder: Path, module: str | None) -> Iterator[Method]:
+    path = folder / CARD
+    try:
+        card = MethodCard(**tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"method card {path} is not TOML: {error}") from error
+    except ValidationError as error:
+        raise DataError(f"method card {path}: {first_problem(error)}") from error
+    if not card.methods:
+        yield Method(folder.name.replace("_", "-"), card.title, card, folder, module, {})
+    for slug, variant in card.methods.items():
+        if unknown := set(variant.fixed) - set(card.parameters):
+            raise DataError(f"method card {path}: {slug} fixes '{min(unknown)}', which is not a parameter.")
+        yield Method(slug, variant.title, card, folder, module, variant.fixed)
+
+
+def _method_in_folder(folder: Path) -> Method:
+    if not (folder / CARD).is_file():
+        raise NotFoundError(f"no method in {folder}: it has no {CARD}.")
+    found = list(_read_methods(folder.resolve(), None))
+    if len(found) > 1:
+        raise DataError(
+            f"{folder} holds several methods ({', '.join(m.slug for m in found)}); give each its own folder."
+        )
+    method = found[0]
+    known = methods().get(method.slug)
+    if known is None:
+        return method
+    if known.folder.resolve() == method.folder:
+        return known
+    raise DataError(f"two methods are named '{method.slug}': {known.folder} and {method.folder}. Rename the folder.")
+
+
+def _import_folder(folder: Path) -> Any:
+    name = f"gmbench_method_{folder.name}"
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None or not (folder / "__init__.py").is_file():
+        raise DataError(f"{folder} holds no Python package: __init__.py is missing.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _convert(type_name: str, given: Value) -> Value:
+    if type_name == "bool":
+        if str(given).lower() not in ("true", "false"):
+            raise ValueError
+        return str(given).lower() == "true"
+    if type_name == "str":
+        return str(given)
+    if isinstance(given, bool):
+        raise ValueError
+    return TYPES[type_name](given)

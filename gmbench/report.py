@@ -1,0 +1,100 @@
+"""What commands show in a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from gmbench.data.card import DatasetCard, dataset_cards
+from gmbench.errors import NotFoundError
+from gmbench.registry import Method, methods
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gmbench.runner import Outcome
+
+
+def print_methods(console: Console) -> None:
+    """A line per method."""
+    table = Table("method", "year", "looks at", "title", box=None, pad_edge=False)
+    for method in methods().values():
+        table.add_row(method.slug, str(method.card.year), method.card.looks_at, method.title)
+    console.print(table)
+
+
+def print_datasets(console: Console) -> None:
+    """A line per dataset."""
+    table = Table("dataset", "pixels", "sources", "images", "where", box=None, pad_edge=False)
+    for card in dataset_cards().values():
+        images = card.images.per_source * len(card.classes) + card.images.manifold
+        size = f"{card.resolution}x{card.resolution}"
+        table.add_row(card.slug, size, str(len(card.classes)), f"{images:,}", "embedded" if card.embedded else "Hub")
+    console.print(table)
+
+
+def print_info(console: Console, slug: str) -> None:
+    """The card of a method or a dataset.
+
+    Raises:
+        NotFoundError: there is neither of that name.
+    """
+    if slug in methods():
+        _print_method(console, methods()[slug])
+    elif slug in dataset_cards():
+        _print_dataset(console, dataset_cards()[slug])
+    else:
+        raise NotFoundError.of("method or dataset", slug, [*methods(), *dataset_cards()])
+
+
+def print_outcome(console: Console, outcome: Outcome) -> None:
+    """The scores of a run and the path of its record."""
+    record = outcome.record
+    accuracy, fdr = record.scores.accuracy, record.scores.fdr
+    identity = record.identity
+    console.print(
+        f"\n[bold]{identity.entry}[/bold] on [bold]{identity.dataset}[/bold], {identity.setting}, "
+        f"seed {identity.repetition}{' (this very run was recorded before)' if outcome.was_there else ''}\n",
+        highlight=False,
+    )
+    scores = Table("score", "value", "", box=None, pad_edge=False)
+    scores.add_row("accuracy", f"{accuracy.accuracy:.1%}", f"95 % interval {accuracy.low:.1%} to {accuracy.high:.1%}")
+    scores.add_row("chance", f"{1 / len(record.sources):.1%}", f"{len(record.sources)} sources")
+    scores.add_row("FDR", f"{fdr.ratio:.2f}", f"± {fdr.sd:.2f} over {fdr.halvings} halvings, n = {fdr.n}, d = {fdr.d}")
+    console.print(scores, highlight=False)
+    table = Table("true source", "recall", "attributed to", box=None, pad_edge=False)
+    for source, counts in zip(record.sources, accuracy.confusion, strict=True):
+        others = sorted(((n, name) for n, name in zip(counts, record.sources, strict=True) if n), reverse=True)
+        spread = ", ".join(f"{name} {n}" for n, name in others[:4])
+        table.add_row(source, f"{accuracy.recall[source]:.0%}", spread)
+    console.print()
+    console.print(table, highlight=False)
+    console.print(f"\nrecord: {outcome.folder / 'record.json'}", highlight=False, soft_wrap=True)
+
+
+def _print_method(console: Console, method: Method) -> None:
+    console.print(f"[bold]{method.slug}[/bold]  {method.title}\n{method.card.paper}", highlight=False)
+    console.print(
+        f"looks at: {method.card.looks_at}\ncode and README: {method.folder}\n", highlight=False, soft_wrap=True
+    )
+    table = Table("parameter", "type", "default", "meaning", box=None, pad_edge=False)
+    for name, parameter in method.card.parameters.items():
+        if name not in method.fixed:
+            allowed = " | ".join(parameter.choices) or parameter.type
+            table.add_row(name, allowed, str(parameter.default), parameter.meaning)
+    console.print(table, highlight=False)
+
+
+def _print_dataset(console: Console, card: DatasetCard) -> None:
+    console.print(f"[bold]{card.slug}[/bold]  {card.title}\n{card.description}\n", highlight=False)
+    console.print(
+        f"real: {card.real.title}\nlicence: {card.real.licence} ({card.real.url})\n"
+        f"images: {card.images.per_source} per source, {card.images.manifold} manifold reals, "
+        f"{card.resolution}x{card.resolution} pixels\n",
+        highlight=False,
+    )
+    table = Table("source", "family", "paper", box=None, pad_edge=False)
+    for name, source in card.sources.items():
+        table.add_row(name, source.family, source.paper)
+    console.print(table, highlight=False)

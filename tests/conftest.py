@@ -1,0 +1,98 @@
+"""Small real things that the tests share: images that differ by how they were made, and datasets of them on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gmbench.attributor import RunContext
+from gmbench.cache import Cache
+from gmbench.data.card import ROLES, Counts, DatasetCard, RealImages, Source
+from gmbench.data.dataset import Dataset, load_dataset
+from gmbench.data.images import ImageSet
+from gmbench.data.storage import role_path, write_manifest, write_role
+from gmbench.progress import Progress
+
+SOURCES = ("real", "blurred", "noisy")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has its own cache folder."""
+    monkeypatch.setenv("GMBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def make_images(source: str, n: int, seed: int, size: int = 32) -> np.ndarray:
+    """uint8 (n, size, size, 3): random smooth shapes; `blurred` ones are smoother, `noisy` ones have added noise."""
+    random = np.random.default_rng(seed)
+    coarse = random.uniform(0, 255, (n, 3, size // 4, size // 4))
+    spectrum = np.fft.rfft2(np.kron(coarse, np.ones((4, 4))))
+    keep = {"real": 10, "blurred": 5, "noisy": 10}[source]
+    spectrum[..., keep : size - keep, :] = 0
+    spectrum[..., keep:] = 0
+    images = np.fft.irfft2(spectrum, s=(size, size))
+    if source == "noisy":
+        images = images + random.normal(0, 6, images.shape)
+    return images.clip(0, 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def make_card(slug: str = "tiny", per_source: int = 60) -> DatasetCard:
+    """A card for images of `make_images`."""
+    source = {"family": "gan", "paper": "none"}
+    return DatasetCard(
+        slug=slug,
+        title="Tiny",
+        description="Made by the tests.",
+        resolution=32,
+        licence="CC0-1.0",
+        real=RealImages(title="shapes", licence="CC0-1.0", url="https://example.org"),
+        images=Counts(per_source=per_source, manifold=50),
+        sources={name: Source(title=name, **source) for name in SOURCES[1:]},
+        embedded=True,
+    )
+
+
+def write_dataset(folder: Path, card: DatasetCard) -> Path:
+    """A dataset of `make_images` on disk, roles 70 : 10 : 20."""
+    n = card.images.per_source
+    parts = {role: ([], []) for role in ROLES}
+    parts["manifold"] = ([make_images("real", card.images.manifold, 99)], ["real"] * card.images.manifold)
+    for seed, source in enumerate(card.classes):
+        images = make_images(source, n, seed)
+        for role, start, end in (("train", 0, 0.7), ("val", 0.7, 0.8), ("test", 0.8, 1)):
+            chosen = images[round(start * n) : round(end * n)]
+            parts[role][0].append(chosen)
+            parts[role][1].extend([source] * len(chosen))
+    ids = {}
+    for role, (images, sources) in parts.items():
+        pixels = np.concatenate(images)
+        ids[role] = write_role(folder / role_path(role), pixels, sources, [None] * len(pixels))
+    write_manifest(folder, card, ids, {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset on disk: do not change it, copy it."""
+    return write_dataset(tmp_path_factory.mktemp("embedded") / "tiny", make_card())
+
+
+@pytest.fixture
+def tiny(tiny_folder: Path) -> Dataset:
+    """A small dataset, loaded."""
+    return load_dataset(make_card(), Cache(), Progress(), tiny_folder)
+
+
+@pytest.fixture
+def context(tiny: Dataset, tmp_path: Path) -> RunContext:
+    """What a run would lend to a method on the small dataset."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    return RunContext(tiny["manifold"], 7, "cpu", Cache(), scratch, Progress())
+
+
+def image_set(pixels: np.ndarray, labels: np.ndarray | None = None, sources: tuple[str, ...] = SOURCES) -> ImageSet:
+    """An ImageSet with ids of its own."""
+    return ImageSet.of(pixels, np.array([f"{i:04d}" for i in range(len(pixels))]), sources, labels, origin="test")

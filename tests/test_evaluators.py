@@ -1,0 +1,117 @@
+"""Accuracy and FDR against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from gmbench.evaluators.accuracy import attribution_accuracy, bootstrap_interval
+from gmbench.evaluators.fdr import frechet_distance, frechet_distance_ratio
+
+
+def whitened(n: int, d: int, seed: int) -> np.ndarray:
+    """A sample (n, d) with mean exactly 0 and covariance exactly the identity."""
+    x = np.random.default_rng(seed).normal(size=(n, d))
+    x -= x.mean(axis=0)
+    return np.linalg.qr(x).Q * np.sqrt(n - 1)
+
+
+def test_accuracy_of_a_known_confusion() -> None:
+    """Three sources, six images, one of `b` taken for `c`."""
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    attributed = np.array([0, 0, 1, 2, 2, 2])
+    result = attribution_accuracy(np.eye(3, dtype=np.float32)[attributed], labels)
+    assert result.accuracy == pytest.approx(5 / 6)
+    assert result.recall.tolist() == [1, 0.5, 1]
+    assert result.confusion.tolist() == [[2, 0, 0], [0, 1, 1], [0, 0, 2]]
+    assert result.low <= result.accuracy <= result.high
+
+
+def test_ties_go_to_the_first_source() -> None:
+    """Equal probabilities attribute to the first source, so that a constant method scores chance and no more."""
+    result = attribution_accuracy(np.full((4, 4), 0.25, dtype=np.float32), np.arange(4))
+    assert result.accuracy == 0.25
+    assert result.confusion[:, 0].tolist() == [1, 1, 1, 1]
+
+
+def test_bootstrap_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """Of 400 simulated test sets, the 95 % interval contains the true accuracy in 92 to 98 %."""
+    random = np.random.default_rng(0)
+    hits = 0
+    for trial in range(400):
+        low, high = bootstrap_interval((random.random(300) < 0.8).astype(float), seed=trial)
+        hits += low <= 0.8 <= high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_bootstrap_interval_of_certainty_is_a_point() -> None:
+    """Nothing but right answers leaves nothing to resample."""
+    assert bootstrap_interval(np.ones(50)) == (1.0, 1.0)
+
+
+def test_frechet_distance_of_two_known_gaussians_is_12() -> None:
+    """diag(1, 4, 9) against diag(4, 1, 16), means (1, 2, 2) apart: 9 + 1 + 1 + 1."""
+    first = whitened(50, 3, 0) * np.sqrt([1, 4, 9])
+    second = whitened(70, 3, 1) * np.sqrt([4, 1, 16]) + [1, 2, 2]
+    assert frechet_distance(first, second) == pytest.approx(12, abs=1e-9)
+
+
+def test_frechet_distance_of_correlated_gaussians() -> None:
+    """For 2x2 covariances, tr (AB)^(1/2) = (tr AB + 2 (det AB)^(1/2))^(1/2)."""
+    a, b = np.array([[2, 0.5], [0.5, 1]]), np.array([[1, -0.3], [-0.3, 3]])
+    first = whitened(40, 2, 2) @ np.linalg.cholesky(a).T
+    second = whitened(40, 2, 3) @ np.linalg.cholesky(b).T
+    assert frechet_distance(first, second) == pytest.approx(0.929311854968, abs=1e-9)
+
+
+def test_frechet_distance_of_a_sample_with_itself_shifted_and_scaled() -> None:
+    """FD(X, X) = 0; a shift by delta gives its squared length; a scale by s multiplies by its square."""
+    random = np.random.default_rng(4)
+    x, y = random.normal(size=(30, 5)), random.normal(1, 2, size=(30, 5))
+    shift = np.array([1.0, -2, 0, 3, 0.5])
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(x, x + shift) == pytest.approx(np.square(shift).sum())
+    assert frechet_distance(3 * x, 3 * y) == pytest.approx(9 * frechet_distance(x, y))
+
+
+@pytest.mark.parametrize(("n", "d"), [(200, 16), (20, 64)], ids=["more images", "more dimensions"])
+def test_frechet_distance_agrees_with_the_matrix_root(n: int, d: int) -> None:
+    """The nuclear norm equals the trace of scipy's matrix root, also with fewer images than dimensions."""
+    random = np.random.default_rng(5)
+    x, y = random.normal(size=(n, d)), random.normal(0.3, 1.5, size=(n, d))
+    root = scipy.linalg.sqrtm(np.cov(x.T) @ np.cov(y.T)).real
+    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(np.cov(x.T) + np.cov(y.T) - 2 * root)
+    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-5)
+
+
+def test_fdr_grows_with_separation_and_is_one_without() -> None:
+    """Sources with the same distribution give a ratio of 1; far apart ones a large one."""
+    random = np.random.default_rng(6)
+    labels = np.repeat(np.arange(3), 200)
+    noise = random.normal(size=(600, 4))
+    same = frechet_distance_ratio(noise, labels, halvings=20)
+    apart = frechet_distance_ratio(noise + 5 * labels[:, None], labels, halvings=20)
+    assert same.ratio == pytest.approx(1, abs=0.3)
+    assert apart.ratio > 100 * same.ratio
+    assert (same.n, same.d, same.halvings) == (100, 4, 20)
+
+
+def test_fdr_uses_as_many_images_between_as_within() -> None:
+    """The smallest source decides n for all, so the bias of small samples is the same above and below the line."""
+    labels = np.array([0] * 10 + [1] * 100)
+    assert frechet_distance_ratio(np.random.default_rng(7).normal(size=(110, 3)), labels).n == 5
+
+
+def test_fdr_is_the_same_for_the_same_seed_only() -> None:
+    """Halvings are random, and decided by the seed."""
+    features, labels = np.random.default_rng(8).normal(size=(60, 3)), np.repeat([0, 1, 2], 20)
+    assert frechet_distance_ratio(features, labels, seed=1) == frechet_distance_ratio(features, labels, seed=1)
+    assert frechet_distance_ratio(features, labels, seed=1) != frechet_distance_ratio(features, labels, seed=2)
+
+
+@pytest.mark.parametrize("labels", [[0] * 8, [0] * 5 + [1] * 3], ids=["one source", "a source of three"])
+def test_fdr_refuses_what_cannot_be_halved(labels: list[int]) -> None:
+    """There must be two sources, with four images each."""
+    with pytest.raises(ValueError, match="at least two sources"):
+        frechet_distance_ratio(np.zeros((8, 2)), np.array(labels))

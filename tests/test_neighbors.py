@@ -1,0 +1,87 @@
+"""Nearest neighbours and projections are exact, and no image projects onto itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import image_set, make_images
+from scipy.spatial.distance import cdist
+
+import gmbench.neighbors
+from gmbench.cache import Cache
+from gmbench.data.dataset import Dataset
+from gmbench.neighbors import nearest, project
+from gmbench.progress import Progress
+from gmbench.spaces.freq import Frequency
+from gmbench.spaces.rgb import RGB
+
+
+def test_nearest_agrees_with_brute_force_in_double_precision() -> None:
+    """On long vectors that lie close together, where single precision alone would go wrong."""
+    random = np.random.default_rng(0)
+    base = random.uniform(0, 255, 3072)
+    references = (base + random.normal(0, 0.05, (300, 3072))).astype(np.float32)
+    queries = (base + random.normal(0, 0.05, (40, 3072))).astype(np.float32)
+    exact = cdist(queries.astype(np.float64), references.astype(np.float64))
+    indices, distances = nearest(queries, references, k=1)
+    np.testing.assert_array_equal(indices[:, 0], exact.argmin(axis=1))
+    np.testing.assert_allclose(distances[:, 0], exact[np.arange(40), indices[:, 0]], rtol=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_nearest_on_images(k: int) -> None:
+    """On images as they are, neighbours and distances are those of brute force."""
+    queries, references = (RGB().embed(make_images("real", n, n)).reshape(n, -1) for n in (30, 200))
+    exact = cdist(queries.astype(np.float64), references.astype(np.float64))
+    indices, distances = nearest(queries, references, k=k)
+    np.testing.assert_array_equal(indices, np.argsort(exact, axis=1, kind="stable")[:, :k])
+    np.testing.assert_allclose(distances, np.sort(exact, axis=1)[:, :k], rtol=1e-9)
+
+
+def test_of_equally_near_references_the_first_counts() -> None:
+    """Ties are broken by index, so that results do not depend on the library's order."""
+    references = np.array([[2, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], dtype=np.float32)
+    indices, distances = nearest(np.zeros((1, 2), dtype=np.float32), references, k=3)
+    assert indices.tolist() == [[1, 2, 3]]
+    assert distances.tolist() == [[1, 1, 1]]
+
+
+def test_projection_does_not_depend_on_block_size(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """References that come in many blocks give the same projections as in one."""
+    whole = project(tiny["test"], tiny["manifold"], RGB(), Cache(), Progress())
+    monkeypatch.setattr(gmbench.neighbors, "BATCH", 7)
+    monkeypatch.setattr(gmbench.neighbors, "BLOCK_BYTES", 1)
+    monkeypatch.setenv("GMBENCH_CACHE", "")
+    in_blocks = gmbench.neighbors._project(tiny["test"], tiny["manifold"], RGB(), Progress())
+    np.testing.assert_array_equal(whole, in_blocks)
+
+
+@pytest.mark.parametrize("space", [RGB(), Frequency()], ids=["rgb", "freq"])
+def test_no_image_projects_onto_itself(tiny: Dataset, space: RGB | Frequency) -> None:
+    """Manifold images, projected onto the manifold, get their nearest other image; all others never meet themselves."""
+    manifold = tiny["manifold"]
+    onto_others = project(manifold, manifold, space, Cache(), Progress())
+    assert (onto_others != np.arange(len(manifold))).all()
+    vectors = space.embed(manifold.pixels()).reshape(len(manifold), -1).astype(np.float64)
+    distances = cdist(vectors, vectors)
+    np.fill_diagonal(distances, np.inf)
+    np.testing.assert_array_equal(onto_others, distances.argmin(axis=1))
+    for role in ("train", "val", "test"):
+        projected = project(tiny[role], manifold, space, Cache(), Progress())
+        assert not set(tiny[role].ids) & set(manifold.ids[projected])
+
+
+def test_a_kept_projection_is_read_not_computed(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second call with the same images, manifold and space is answered from the cache."""
+    first = project(tiny["val"], tiny["manifold"], RGB(), Cache(), Progress())
+    monkeypatch.setattr(gmbench.neighbors, "_project", lambda *_: pytest.fail("computed again"))
+    np.testing.assert_array_equal(project(tiny["val"], tiny["manifold"], RGB(), Cache(), Progress()), first)
+
+
+def test_projections_onto_other_manifolds_are_kept_apart(tiny: Dataset) -> None:
+    """A manifold with one image fewer is another manifold."""
+    images = image_set(make_images("real", 20, 5))
+    whole = project(images, tiny["manifold"], RGB(), Cache(), Progress())
+    without_first = project(images, tiny["manifold"][1:], RGB(), Cache(), Progress())
+    others = whole != 0
+    np.testing.assert_array_equal(whole[others], without_first[others] + 1)
