@@ -1,8 +1,8 @@
 """Exact nearest neighbours, for the projection onto the manifold.
 
 faiss finds candidates in single precision through inner products, where small distances between long vectors drown in
-rounding; vectors are therefore centred, and the candidates are ranked by differences in double precision. References are embedded block by block and
-queries batch by batch, so memory does not grow with either.
+rounding; vectors are therefore centred, and the candidates are ranked by differences in double precision. References
+are embedded block by block and queries batch by batch, so memory does not grow with either.
 """
 
 from __future__ import annotations

@@ -1,0 +1,91 @@
+"""The public contract test of a method, in the spirit of scikit-learn's `check_estimator`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from gmbench.attributor import RunContext
+from gmbench.cache import Cache
+from gmbench.data.images import ImageSet
+from gmbench.progress import Progress
+from gmbench.registry import TYPES, Method, Value
+from gmbench.runner import check_features, check_probabilities
+
+
+def check_attributor(method: Method, given: Mapping[str, Value] | None = None, size: int = 32) -> None:
+    """Checks that a method keeps to the contract, on small images that differ by how they were made.
+
+    Args:
+        given: parameters that make the method quick, such as one epoch.
+        size: side of the images, in pixels.
+
+    Raises:
+        AssertionError: it does not; the message says in what.
+    """
+    _check_constructor(method)
+    parameters = method.parameters(given or {})
+    for sources in (2, 5):
+        images = _example(sources, 16, size, seed=sources)
+        test = _example(sources, 6, size, seed=100 + sources).without_labels()
+        first = _fitted(method, parameters, images)
+        probabilities = check_probabilities(first.predict_proba(test), test)
+        features = check_features(first.embed(test), test)
+        assert probabilities.dtype == np.float32, f"predict_proba must return float32, got {probabilities.dtype}"
+        assert features.dtype == np.float32, f"embed must return float32, got {features.dtype}"
+        alone = np.concatenate([first.predict_proba(test[i : i + 1]) for i in range(3)])
+        np.testing.assert_allclose(
+            alone, probabilities[:3], atol=1e-4, err_msg="predict_proba must not depend on which images come together"
+        )
+        again = _fitted(method, parameters, images).predict_proba(test)
+        np.testing.assert_array_equal(again, probabilities, err_msg="the same seed must give the same answer")
+
+
+def _check_constructor(method: Method) -> None:
+    """The card's parameters are the constructor's, with types and defaults, and the constructor only stores them."""
+    attributor = method.build(method.parameters({}))
+    signature = inspect.signature(type(attributor).__init__, eval_str=True).parameters
+    constructor = {name: argument for name, argument in signature.items() if name != "self"}
+    declared = method.card.parameters
+    assert set(constructor) == set(declared), (
+        f"method.toml declares {sorted(declared)}, the constructor takes {sorted(constructor)}"
+    )
+    for name, argument in constructor.items():
+        kind, default = TYPES[declared[name].type], declared[name].parse(name, declared[name].default)
+        came = getattr(argument.annotation, "__name__", argument.annotation)
+        assert argument.annotation is kind, (
+            f"parameter '{name}': {kind.__name__} on the card, {came} in the constructor"
+        )
+        assert argument.default == default, (
+            f"parameter '{name}': default {default!r} on the card, {argument.default!r} in the constructor"
+        )
+    assert vars(attributor) == method.parameters({}), (
+        "the constructor must store its parameters under their names, and nothing else"
+    )
+
+
+def _fitted(method: Method, parameters: Mapping[str, Value], images: ImageSet):  # type: ignore[no-untyped-def]
+    """The method fitted on 10 images per source and chosen on 3, with 3 more of `real` as the manifold."""
+    rank = np.arange(len(images)) // len(images.sources)
+    with TemporaryDirectory() as folder:
+        scratch = Path(folder) / "scratch"
+        scratch.mkdir()
+        manifold = images[(rank >= 13) & (images.labels == 0)]
+        context = RunContext(manifold, 11, "cpu", Cache(Path(folder) / "cache"), scratch, Progress())
+        return method.build(parameters).fit(images[rank < 10], images[(rank >= 10) & (rank < 13)], context)
+
+
+def _example(sources: int, per_source: int, size: int, seed: int) -> ImageSet:
+    """Random images whose contrast and grain depend on the source; sources take turns."""
+    random = np.random.default_rng(seed)
+    labels = np.tile(np.arange(sources), per_source)
+    grain = random.normal(0, 1, (len(labels), size, size, 3)) * (5 + 15 * labels[:, None, None, None])
+    shade = np.linspace(60, 190, size)[None, :, None, None] + random.normal(0, 10, (len(labels), 1, 1, 3))
+    pixels = (shade + grain).clip(0, 255).astype(np.uint8)
+    names = ("real", *(f"source-{j}" for j in range(1, sources)))
+    ids = np.array([f"example-{seed}-{i:04d}" for i in range(len(labels))])
+    return ImageSet.of(pixels, ids, names, labels, origin="gmbench.testing")

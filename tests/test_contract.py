@@ -1,0 +1,114 @@
+"""Every method that gmbench ships keeps to the contract, and the contract test notices those that do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gmbench.registry import Method, find_method, methods
+from gmbench.testing import check_attributor
+
+QUICK = {"manifpt-rgb": {"epochs": 1}, "manifpt-freq": {"epochs": 1}}
+
+CARD = """
+title = "Example"
+paper = "none"
+year = 2026
+looks_at = "colour"
+attributor = "Example"
+[parameters.power]
+type = "float"
+default = 1.0
+meaning = "exponent"
+"""
+CODE = """
+import numpy as np
+from gmbench.attributor import Attributor
+
+class Example(Attributor):
+    def __init__(self, power: float = 1.0) -> None:
+        self.power = power
+
+    def fit(self, train, val, context):
+        self.sources_ = len(train.sources)
+        return self
+
+    def predict_proba(self, images):
+        return np.full((len(images), self.sources_), 1 / self.sources_, dtype=np.float32)
+
+    def embed(self, images):
+        return images.pixels().reshape(len(images), -1)[:, :4].astype(np.float32)
+"""
+
+
+def write_method(folder: Path, code: str = CODE, card: str = CARD) -> Path:
+    """A method's folder, as somebody outside the project would have it."""
+    folder.mkdir(parents=True)
+    (folder / "method.toml").write_text(card)
+    (folder / "__init__.py").write_text(code)
+    return folder
+
+
+@pytest.mark.parametrize("slug", methods())
+def test_shipped_methods_keep_the_contract(slug: str) -> None:
+    """Constructor, probabilities, features, independence of batches, determinism; with two and with five sources."""
+    check_attributor(find_method(slug), QUICK.get(slug))
+
+
+@pytest.mark.parametrize("slug", methods())
+def test_shipped_methods_are_documented(slug: str) -> None:
+    """Each method's folder has a README that says which reading was chosen."""
+    readme = (find_method(slug).folder / "README.md").read_text(encoding="utf-8")
+    assert "Which reading" in readme
+
+
+def test_a_method_in_a_folder_keeps_the_contract(tmp_path: Path) -> None:
+    """The minimal method that the failing ones below are derived from is fine."""
+    check_attributor(find_method(str(write_method(tmp_path / "example"))))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "complaint"),
+    [
+        ("1 / self.sources_", "0.9 / self.sources_", "sum to 1"),
+        ("1 / self.sources_", "np.nan", "finite"),
+        ("(len(images), self.sources_)", "(len(images), 7)", "shape"),
+        ("reshape(len(images), -1)[:, :4]", "reshape(-1)", "embed must return shape"),
+        ("dtype=np.float32", "dtype=np.float32) * (1 + 1e-5 * np.random.default_rng().random()", "same"),
+        ("power: float = 1.0", "power: float = 2.0", "default"),
+        ("power: float = 1.0", "power: int = 1.0", "float on the card, int in the constructor"),
+        ("power: float = 1.0", "power: float = 1.0, more: int = 0", "declares"),
+        ("self.power = power", "self.power, self.extra = power, 1", "nothing else"),
+    ],
+)
+def test_methods_that_break_the_contract_are_caught(tmp_path: Path, right: str, wrong: str, complaint: str) -> None:
+    """Each breach is named."""
+    assert right in CODE
+    folder = write_method(tmp_path / "breach", CODE.replace(right, wrong))
+    with pytest.raises(Exception, match=complaint):
+        check_attributor(find_method(str(folder)))
+
+
+def test_an_answer_that_depends_on_the_batch_is_caught(tmp_path: Path) -> None:
+    """Normalising over the images that come together leaks between them."""
+    code = CODE.replace(
+        "return np.full((len(images), self.sources_), 1 / self.sources_, dtype=np.float32)",
+        "p = np.full((len(images), self.sources_), 0.1 / (self.sources_ - 1), dtype=np.float32)\n"
+        "        p[:, len(images) % 2] += 1 - p.sum(axis=1)\n"
+        "        return p",
+    )
+    with pytest.raises(AssertionError, match="come together"):
+        check_attributor(find_method(str(write_method(tmp_path / "batchy", code))))
+
+
+def test_probabilities_of_a_feature_method_rank_like_its_classifier() -> None:
+    """The softmax of margins has its largest value where the SVM decides."""
+    from gmbench.testing import _example, _fitted
+
+    method: Method = find_method("durall20")
+    images = _example(5, 16, 32, seed=3)
+    attributor = _fitted(method, method.parameters({}), images)
+    decided = attributor.classifier_.predict(attributor.features(images.pixels()))
+    np.testing.assert_array_equal(attributor.predict_proba(images).argmax(axis=1), decided)

@@ -1,0 +1,275 @@
+"""Each generative model learns, samples as its seed says, and keeps its closed forms; trainings resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gmbench.generators.train
+from gmbench.data.card import DatasetCard, find_dataset
+from gmbench.errors import DataError, NotFoundError
+from gmbench.generators import catalogue, find_generator
+from gmbench.generators.build import build_dataset
+from gmbench.generators.ddpm import DDPM
+from gmbench.generators.generator import Generator
+from gmbench.generators.glow import ActNorm, AffineCoupling, Glow, InvertibleConvolution
+from gmbench.generators.train import (
+    TrainingPlan,
+    load_generator,
+    sample_generator,
+    to_images,
+    to_tensor,
+    train_generator,
+)
+from gmbench.progress import Progress
+
+SMALL = {
+    "dcgan": {"width": 16, "latent": 16},
+    "beta-vae": {"width": 8, "latent": 8, "learning_rate": 2e-3},
+    "glow": {"depth": 2, "hidden": 16, "levels": 2, "warmup": 1},
+    "ddpm": {"width": 8, "sampling_steps": 10, "ema_decay": 0.9, "learning_rate": 2e-3},
+}
+
+
+def squares(n: int, channels: int = 1, seed: int = 0) -> np.ndarray:
+    """uint8 (n, 32, 32, channels): a bright square on black."""
+    random = np.random.default_rng(seed)
+    images = np.zeros((n, 32, 32, channels), np.uint8)
+    for image, (y, x), level in zip(images, random.integers(2, 12, (n, 2)), random.integers(150, 256, n), strict=True):
+        image[y : y + 16, x : x + 16] = level
+    return images
+
+
+def make(name: str, channels: int = 1, size: int = 32) -> Generator:
+    """A small model with weights from a fixed seed."""
+    torch.manual_seed(0)
+    return find_generator(name).load()(size, channels, **SMALL[name])
+
+
+def plan(name: str, steps: int) -> TrainingPlan:
+    """A short training of a small model."""
+    return TrainingPlan(name, steps, seed=3, batch_size=16, parameters=SMALL[name])
+
+
+@pytest.mark.parametrize("name", ["dcgan", "beta-vae", "ddpm"])
+def test_training_brings_samples_closer_to_the_reals(name: str, tmp_path: Path) -> None:
+    """After some steps, the mean image of the samples is nearer to the reals' than before any."""
+    reals = squares(256)
+
+    def distance(folder: Path, steps: int) -> float:
+        train_generator(plan(name, steps), reals, folder, device="cpu", progress=Progress())
+        samples = sample_generator(folder, 64, 1, device="cpu", progress=Progress())
+        assert samples.shape == (64, 32, 32, 1)
+        assert samples.dtype == np.uint8
+        return float(np.abs(samples.mean(axis=0) - reals.mean(axis=0)).mean())
+
+    assert distance(tmp_path / "long", 60) < 0.85 * distance(tmp_path / "short", 1)
+
+
+@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize(("size", "channels"), [(32, 3), (64, 1)])
+def test_sizes_and_channels(name: str, size: int, channels: int) -> None:
+    """Models work in colour and at 64 pixels; samples lie in [-1, 1]."""
+    model = make(name, channels, size)
+    model.train()
+    losses = model.train_step(torch.rand(4, channels, size, size) * 2 - 1)
+    assert all(np.isfinite(value) for value in losses.values())
+    model.eval()
+    samples = model.sample(2, torch.Generator().manual_seed(0))
+    assert samples.shape == (2, channels, size, size)
+    assert samples.abs().max() <= 1
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_the_seed_decides_the_samples(name: str) -> None:
+    """Equal seeds give equal images, whatever torch's own state is; other seeds other images."""
+    model = make(name).eval()
+    first = model.sample(3, torch.Generator().manual_seed(5))
+    torch.manual_seed(99)
+    assert torch.equal(model.sample(3, torch.Generator().manual_seed(5)), first)
+    assert not torch.equal(model.sample(3, torch.Generator().manual_seed(6)), first)
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_a_stopped_training_ends_as_if_it_had_not_been(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted after a checkpoint and started again, the weights are those of a training in one go."""
+    monkeypatch.setattr(gmbench.generators.train, "STEPS_BETWEEN_CHECKPOINTS", 3)
+    reals = squares(64)
+    whole = train_generator(plan(name, 6), reals, tmp_path / "whole", device="cpu", progress=Progress())
+
+    class Stop(Progress):
+        def phase(self, description: str, total: int):  # type: ignore[no-untyped-def]
+            return _StopAtStep(4)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_generator(plan(name, 6), reals, tmp_path / "stopped", device="cpu", progress=Stop())
+    assert (tmp_path / "stopped" / "checkpoint.pt").exists()
+    resumed = train_generator(plan(name, 6), reals, tmp_path / "stopped", device="cpu", progress=Progress())
+    assert resumed["sha256"] == whole["sha256"]
+
+
+class _StopAtStep:
+    """A phase that is interrupted, as by Ctrl-C, when so many steps are done."""
+
+    def __init__(self, last: int) -> None:
+        self.last, self.done = last, 0
+
+    def __enter__(self) -> _StopAtStep:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done += steps
+        if self.done >= self.last:
+            raise KeyboardInterrupt
+
+
+def test_a_folder_keeps_one_generator(tmp_path: Path) -> None:
+    """A trained generator is not trained again, nor overwritten by another plan; damaged weights are noticed."""
+    reals = squares(64)
+    first = train_generator(plan("beta-vae", 2), reals, tmp_path, device="cpu", progress=Progress())
+    assert train_generator(plan("beta-vae", 2), reals, tmp_path, device="cpu", progress=Progress()) == first
+    with pytest.raises(DataError, match="trained otherwise"):
+        train_generator(plan("beta-vae", 3), reals, tmp_path, device="cpu", progress=Progress())
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(DataError, match="is damaged"):
+        sample_generator(tmp_path, 1, 0, device="cpu", progress=Progress())
+
+
+def test_an_empty_folder_has_no_generator(tmp_path: Path) -> None:
+    """What is missing is named."""
+    with pytest.raises(DataError, match=r"generator.json is missing"):
+        sample_generator(tmp_path, 1, 0, device="cpu", progress=Progress())
+
+
+def test_an_unknown_generator() -> None:
+    """A typo is answered with the nearest names."""
+    with pytest.raises(NotFoundError, match="Nearest: dcgan"):
+        find_generator("dc-gan")
+
+
+def test_the_catalogue_covers_the_four_families() -> None:
+    """Each model has the six design choices of the paper's Appendix D."""
+    assert {card.family for card in catalogue().values()} == {"gan", "vae", "flow", "score"}
+    for card in catalogue().values():
+        assert set(card.choices) == {
+            "upsampling", "last_nonlinearity", "normalization", "downsampling", "skip", "loss",
+        }  # fmt: skip
+
+
+def test_images_survive_the_way_to_tensors_and_back() -> None:
+    """All 256 levels."""
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    np.testing.assert_array_equal(to_images(to_tensor(levels, "cpu")), levels)
+
+
+class TestGlow:
+    """The flow inverts, its density is a density, and training makes reals likelier."""
+
+    def test_training_makes_unseen_reals_likelier(self, tmp_path: Path) -> None:
+        """Bits per dimension of images that were not trained on fall by more than one."""
+
+        def bits(folder: Path, steps: int) -> float:
+            train_generator(plan("glow", steps), squares(256), folder, device="cpu", progress=Progress())
+            model = load_generator(folder, "cpu")
+            assert isinstance(model, Glow)
+            with torch.no_grad():
+                return model.bits_per_dimension(to_tensor(squares(64, seed=1), "cpu")).mean().item()
+
+        assert bits(tmp_path / "long", 60) < bits(tmp_path / "short", 5) - 1
+
+    @pytest.mark.parametrize("layer", [ActNorm(4), InvertibleConvolution(4), AffineCoupling(4, 8)])
+    def test_layers_invert_and_count_volume(self, layer: torch.nn.Module) -> None:
+        """The inverse undoes the layer, and its log determinant is that of autograd's Jacobian."""
+        torch.manual_seed(1)
+        for parameter in layer.parameters():
+            torch.nn.init.normal_(parameter, 0.1, 0.3)
+        layer.double().eval()
+        x = torch.randn(1, 4, 2, 2, dtype=torch.float64)
+        y, log_det = layer(x)
+        torch.testing.assert_close(layer.inverse(y), x)
+        jacobian = torch.autograd.functional.jacobian(lambda z: layer(z)[0], x).reshape(16, 16)
+        torch.testing.assert_close(log_det[0], torch.linalg.slogdet(jacobian)[1])
+
+    def test_the_whole_flow_inverts(self) -> None:
+        """Decoding the latents of an image gives the image, to 1e-4."""
+        model = make("glow", 3)
+        x = torch.rand(4, 3, 32, 32) - 0.5
+        model.train()
+        assert isinstance(model, Glow)
+        for _ in range(3):
+            model.train_step(x * 2)
+        model.eval()
+        latents, _ = model.encode(x)
+        assert (model.decode(latents=latents) - x).abs().max() < 1e-4
+
+    def test_the_density_counts_the_whole_volume(self) -> None:
+        """On an 2x2 image, the log density is the prior's at the latents plus autograd's log determinant."""
+        torch.manual_seed(2)
+        model = Glow(2, 1, levels=1, depth=2, hidden=4).double()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, 0.05, 0.2)
+        model.eval()
+        x = torch.rand(1, 1, 2, 2, dtype=torch.float64)
+        latents, log_density = model.encode(x)
+        jacobian = torch.autograd.functional.jacobian(lambda z: model.encode(z)[0][0], x).reshape(4, 4)
+        prior = model.priors[0].log_density(latents[0], torch.zeros_like(latents[0]))
+        torch.testing.assert_close(log_density, prior + torch.linalg.slogdet(jacobian)[1])
+
+    def test_bits_per_dimension_of_what_is_known(self) -> None:
+        """An untrained flow of volume 1 has a Gaussian density: 8 bits, plus the Gaussian's in bits, at zero."""
+        model = Glow(2, 1, levels=1, depth=0, hidden=4)
+        bits = model.bits_per_dimension(torch.zeros(4000, 1, 2, 2)).mean().item()
+        assert bits == pytest.approx(8 + 0.5 * np.log2(2 * np.pi), abs=1e-4)
+
+
+def test_ddpm_adds_noise_as_the_paper_says() -> None:
+    """The forward marginal at step t has mean sqrt(alpha-bar) x and variance 1 - alpha-bar, linear betas."""
+    model = make("ddpm")
+    assert isinstance(model, DDPM)
+    betas = torch.linspace(1e-4, 0.02, 1000)
+    kept = torch.cumprod(1 - betas, 0)
+    x = torch.full((1, 1, 1, 1), 0.7).expand(20_000, -1, -1, -1)
+    for time in (0, 250, 999):
+        noisy = model.schedule.add_noise(x, torch.randn(x.shape), torch.full((len(x),), time))
+        assert noisy.mean().item() == pytest.approx(0.7 * kept[time].sqrt().item(), abs=0.03)
+        assert noisy.var().item() == pytest.approx(1 - kept[time].item(), abs=0.03)
+
+
+def test_build_makes_a_whole_dataset(tmp_path: Path) -> None:
+    """From real images to files that load: all generators trained, roles assigned, README and picture written."""
+    from test_data import write_fashion_mnist
+
+    from gmbench.cache import Cache
+    from gmbench.data.dataset import load_dataset
+
+    reals = tmp_path / "reals"
+    reals.mkdir()
+    write_fashion_mnist(reals, 12)
+    original = find_dataset("gm-garments")
+    short = {
+        name: source.model_dump() | {"training": {"steps": 2, "batch_size": 8, "parameters": SMALL[source.generator]}}
+        for name, source in original.sources.items()
+        if source.generator in ("ddpm", "glow")
+    }
+    described = original.model_dump() | {"images": {"per_source": 10, "manifold": 20}, "sources": short}
+    card = DatasetCard(**described)
+    folder = build_dataset(card, tmp_path / "work", tmp_path / "out", reals, "cpu", Progress())
+    dataset = load_dataset(card, Cache(), Progress(), folder)
+    assert {role: len(images) for role, images in dataset.roles.items()} == {
+        "manifold": 20, "train": 21, "val": 3, "test": 6,
+    }  # fmt: skip
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert "MIT" in readme
+    assert dataset.revision in readme
+    assert (folder / "samples.png").exists()
+    again = build_dataset(card, tmp_path / "work", tmp_path / "again", reals, "cpu", Progress())
+    assert load_dataset(card, Cache(), Progress(), again).revision == dataset.revision

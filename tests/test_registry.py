@@ -1,0 +1,122 @@
+"""Finding methods and reading their cards and parameters."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from test_contract import CARD, CODE, write_method
+
+import gmbench.registry
+from gmbench.errors import DataError, NotFoundError, ParameterError
+from gmbench.registry import find_method, folder_sha256, methods
+
+
+def test_the_shipped_methods() -> None:
+    """Which slugs there are is part of what users rely on."""
+    assert list(methods()) == ["durall20", "manifpt-freq", "manifpt-rgb", "mccloskey18"]
+
+
+def test_an_unknown_name_gets_the_nearest_ones() -> None:
+    """A typo is answered with what was probably meant."""
+    with pytest.raises(NotFoundError, match=r"no method named 'manifpt-rbg'. Nearest: manifpt-rgb"):
+        find_method("manifpt-rbg")
+
+
+def test_parameters_are_defaults_then_fixed_then_given() -> None:
+    """A slug decides some parameters, the user others, the card the rest."""
+    values = find_method("manifpt-freq").parameters({"epochs": "3", "spectrum": "complex"})
+    assert (values["space"], values["epochs"], values["spectrum"], values["network"]) == (
+        "freq", 3, "complex", "resnet20",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"epoch": "3"}, "no parameter of manifpt-rgb named 'epoch'. Nearest: epochs"),
+        ({"epochs": "many"}, "'epochs': expected int of at least 1, got 'many'"),
+        ({"epochs": "1.5"}, "'epochs': expected int of at least 1, got '1.5'"),
+        ({"epochs": "0"}, "'epochs': expected int of at least 1, got '0'"),
+        ({"learning_rate": "nan"}, "'learning_rate': expected float of at least 1e-08, got 'nan'"),
+        ({"network": "vgg"}, "'network': expected one of 'resnet20', 'resnet50', got 'vgg'"),
+        ({"space": "freq"}, "'space' is fixed to 'rgb' in manifpt-rgb"),
+    ],
+)
+def test_parameters_that_cannot_be(given: dict[str, str], message: str) -> None:
+    """The message names the parameter, what was expected and what came."""
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        find_method("manifpt-rgb").parameters(given)
+
+
+def test_a_method_in_a_folder(tmp_path: Path) -> None:
+    """A path works in place of a slug; underscores of the folder become hyphens."""
+    method = find_method(str(write_method(tmp_path / "my_method")))
+    assert method.slug == "my-method"
+    assert type(method.build(method.parameters({}))).__name__ == "Example"
+
+
+def test_a_path_to_a_shipped_method_is_that_method() -> None:
+    """The same folder is not a second method."""
+    assert find_method(str(find_method("durall20").folder)) == find_method("durall20")
+
+
+def test_a_folder_may_not_take_a_known_slug(tmp_path: Path) -> None:
+    """Nobody shadows a baseline."""
+    with pytest.raises(DataError, match="two methods are named 'durall20'"):
+        find_method(str(write_method(tmp_path / "durall20")))
+
+
+def test_installed_packages_bring_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry-point group `gmbench.methods` names packages with a card; a slug that is there already is an error."""
+    write_method(tmp_path / "a_guest")
+    monkeypatch.syspath_prepend(tmp_path)
+    guests = [EntryPoint("guest", "a_guest", "gmbench.methods")]
+    monkeypatch.setattr(gmbench.registry, "entry_points", lambda group: guests)
+    methods.cache_clear()
+    try:
+        assert methods()["a-guest"].module == "a_guest"
+        guests.append(EntryPoint("again", "a_guest", "gmbench.methods"))
+        methods.cache_clear()
+        with pytest.raises(DataError, match="two methods are named 'a-guest'"):
+            methods()
+    finally:
+        methods.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("title = ", "is not TOML"),
+        (CARD.replace("year = 2026\n", ""), "field 'year'"),
+        (CARD.replace('"colour"', '"smell"'), "field 'looks_at'"),
+        (CARD + '\n[methods.x]\ntitle="x"\nfixed={nothing=1}', "fixes 'nothing', which is not a parameter"),
+    ],
+)
+def test_damaged_cards(tmp_path: Path, card: str, message: str) -> None:
+    """A card that says too little or too much is named with the field."""
+    with pytest.raises(DataError, match=message):
+        find_method(str(write_method(tmp_path / "bad", card=card)))
+
+
+def test_the_digest_of_a_method_sees_code_and_card_only(tmp_path: Path) -> None:
+    """Changing code changes the digest; a README or compiled files do not, nor do line ends."""
+    folder = write_method(tmp_path / "m")
+    before = find_method(str(folder)).source_sha256
+    (folder / "README.md").write_text("text")
+    (folder / "__init__.py").write_bytes(CODE.replace("\n", "\r\n").encode())
+    assert find_method(str(folder)).source_sha256 == before
+    (folder / "__init__.py").write_text(CODE + "\n# more\n")
+    assert find_method(str(folder)).source_sha256 != before
+
+
+def test_the_digest_of_a_folder_can_skip(tmp_path: Path) -> None:
+    """Skipped paths do not count."""
+    (tmp_path / "cli.py").write_text("a")
+    (tmp_path / "core.py").write_text("a")
+    before = folder_sha256(tmp_path, ("*.py",), skip=("cli.py",))
+    (tmp_path / "cli.py").write_text("b")
+    assert folder_sha256(tmp_path, ("*.py",), skip=("cli.py",)) == before
+    assert folder_sha256(tmp_path, ("*.py",)) != before
