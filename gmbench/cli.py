@@ -20,6 +20,9 @@ app = typer.Typer(
 )
 
 
+STOPPED = 130
+
+
 class Listed(StrEnum):
     methods = "methods"
     datasets = "datasets"
@@ -113,17 +116,21 @@ def build(
 
 def main() -> None:
     """Runs a command. What users can get wrong ends in one line on stderr and exit code 2."""
+    code = 0
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False) or 0
     except GmbenchError as error:
         _fail(str(error), 2)
-    except KeyboardInterrupt:
-        _fail("stopped. The same command goes on from where it was.", 130)
+    except (KeyboardInterrupt, typer.Abort):
+        code = STOPPED
     except Exception as error:
         # Usage errors come from click or, in later releases, from typer's own copy of it.
         if not hasattr(error, "format_message"):
             raise
         _fail(f"{error.format_message()} See gmbench --help.", 2)
+    if code == STOPPED:
+        _fail("stopped. The same command goes on from where it was.", STOPPED)
+    sys.exit(code)
 
 
 def _fail(message: str, code: int) -> None:

@@ -37,7 +37,7 @@ from gmbench.records import (
 )
 from gmbench.registry import Method, Value
 from gmbench.seeds import seed_from
-from gmbench.settings import Roles, apply_setting
+from gmbench.settings import Roles, find_setting
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,10 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
     """
     cache = cache or Cache()
     parameters = run.method.parameters(run.given or {})
+    setting = find_setting(run.setting)
     ensure_writable(results)
     dataset = load_dataset(run.dataset, cache, progress)
-    roles = apply_setting(run.setting, dataset, run.repetition)
+    roles = setting(dataset, run.repetition)
     identity = _identity(run, dataset, parameters)
     folder = record_folder(results, identity)
     if (kept := _kept_record(folder, identity)) is not None:

@@ -47,15 +47,16 @@ def few_per_source(images: ImageSet, n: int, repetition: int) -> ImageSet:
     return images[ranks < n]
 
 
-SETTINGS: dict[str, Callable[[Dataset, int], Roles]] = {"clean": clean, "few-shot-10": few_shot_10}
+Setting = Callable[[Dataset, int], Roles]
+SETTINGS: dict[str, Setting] = {"clean": clean, "few-shot-10": few_shot_10}
 
 
-def apply_setting(name: str, dataset: Dataset, repetition: int) -> Roles:
-    """The images of a run in a setting.
+def find_setting(name: str) -> Setting:
+    """What gives the images of a run in a setting, from the dataset and the repetition.
 
     Raises:
         NotFoundError: there is no setting of that name.
     """
     if name not in SETTINGS:
         raise NotFoundError.of("setting", name, SETTINGS)
-    return SETTINGS[name](dataset, repetition)
+    return SETTINGS[name]

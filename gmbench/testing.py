@@ -57,9 +57,7 @@ def _check_constructor(method: Method) -> None:
     for name, argument in constructor.items():
         kind, default = TYPES[declared[name].type], declared[name].parse(name, declared[name].default)
         came = getattr(argument.annotation, "__name__", argument.annotation)
-        assert argument.annotation is kind, (
-            f"parameter '{name}': {kind.__name__} on the card, {came} in the constructor"
-        )
+        assert argument.annotation is kind, f"parameter '{name}': {kind.__name__} on the card, {came} in the code"
         assert argument.default == default, (
             f"parameter '{name}': default {default!r} on the card, {argument.default!r} in the constructor"
         )

@@ -78,7 +78,7 @@ def test_a_method_in_a_folder_keeps_the_contract(tmp_path: Path) -> None:
         ("reshape(len(images), -1)[:, :4]", "reshape(-1)", "embed must return shape"),
         ("dtype=np.float32", "dtype=np.float32) * (1 + 1e-5 * np.random.default_rng().random()", "same"),
         ("power: float = 1.0", "power: float = 2.0", "default"),
-        ("power: float = 1.0", "power: int = 1.0", "float on the card, int in the constructor"),
+        ("power: float = 1.0", "power: int = 1.0", "float on the card, int in the code"),
         ("power: float = 1.0", "power: float = 1.0, more: int = 0", "declares"),
         ("self.power = power", "self.power, self.extra = power, 1", "nothing else"),
     ],

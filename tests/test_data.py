@@ -22,7 +22,7 @@ from gmbench.data.reals import fashion_mnist
 from gmbench.data.storage import image_id, read_manifest, role_path, sha256_file, write_manifest, write_role
 from gmbench.errors import DataError, NotFoundError
 from gmbench.progress import Progress
-from gmbench.settings import apply_setting
+from gmbench.settings import find_setting
 
 
 def load(folder: Path) -> Dataset:
@@ -200,12 +200,12 @@ class TestSettings:
 
     def test_clean_is_everything(self, tiny: Dataset) -> None:
         """No image is left out or changed."""
-        roles = apply_setting("clean", tiny, 0)
+        roles = find_setting("clean")(tiny, 0)
         assert [len(images) for images in (roles.manifold, roles.train, roles.val, roles.test)] == [50, 126, 18, 36]
 
     def test_few_shot_has_ten_of_each_source(self, tiny: Dataset) -> None:
         """Ten train images per source, and no more val images than ten; the test images are clean's."""
-        roles = apply_setting("few-shot-10", tiny, 0)
+        roles = find_setting("few-shot-10")(tiny, 0)
         assert roles.train.labels is not None
         assert roles.val.labels is not None
         assert np.bincount(roles.train.labels).tolist() == [10, 10, 10]
@@ -215,14 +215,14 @@ class TestSettings:
 
     def test_few_shot_draws_by_repetition(self, tiny: Dataset) -> None:
         """The same ten for every method in one repetition, other ones in the next."""
-        first, again, other = (apply_setting("few-shot-10", tiny, repetition).train for repetition in (0, 0, 1))
+        first, again, other = (find_setting("few-shot-10")(tiny, repetition).train for repetition in (0, 0, 1))
         assert first.digest == again.digest
         assert set(first.ids) != set(other.ids)
 
     def test_an_unknown_setting(self, tiny: Dataset) -> None:
         """A typo is answered with the nearest names."""
         with pytest.raises(NotFoundError, match="Nearest: few-shot-10"):
-            apply_setting("few-shot", tiny, 0)
+            find_setting("few-shot")(tiny, 0)
 
 
 class TestCards:

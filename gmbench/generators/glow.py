@@ -121,7 +121,9 @@ class GaussianPrior(nn.Module):
 
 
 class Glow(Generator):
-    """Normalising flow with invertible 1x1 convolutions."""
+    """Normalising flow with invertible 1x1 convolutions. The learning rate grows over the first `warmup` steps."""
+
+    trained_steps: Tensor
 
     def __init__(
         self,
@@ -135,7 +137,9 @@ class Glow(Generator):
         warmup: int = 500,
     ) -> None:
         super().__init__()
-        self.size, self.channels, self.temperature, self.warmup = size, channels, temperature, warmup
+        self.size, self.channels, self.temperature = size, channels, temperature
+        self.learning_rate, self.warmup = learning_rate, warmup
+        self.register_buffer("trained_steps", torch.tensor(0))
         self.levels, self.priors = nn.ModuleList(), nn.ModuleList()
         width = channels
         for level in range(levels):
@@ -150,7 +154,6 @@ class Glow(Generator):
             self.priors.append(GaussianPrior(width, width) if last else GaussianPrior(width // 2, width // 2))
             width //= 1 if last else 2
         self._optimizers = {"adam": torch.optim.Adam(self.parameters(), lr=learning_rate)}
-        self._schedule = torch.optim.lr_scheduler.LinearLR(self._optimizers["adam"], 0.01, total_iters=max(1, warmup))
 
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return self._optimizers
@@ -192,6 +195,9 @@ class Glow(Generator):
         return (-log_density / pixels + math.log(256)) / math.log(2)
 
     def train_step(self, real: Tensor) -> dict[str, float]:
+        self.trained_steps += 1
+        for group in self._optimizers["adam"].param_groups:
+            group["lr"] = self.learning_rate * min(1.0, self.trained_steps.item() / self.warmup)
         loss = self.bits_per_dimension(real).mean()
         step(self._optimizers["adam"], loss, clip=50.0)
         return {"bits_per_dimension": loss.item()}

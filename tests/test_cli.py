@@ -1,0 +1,219 @@
+"""The command line as users meet it: what it prints, how it fails, what it imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_contract import write_method
+
+import gmbench.data.card
+from gmbench.cli import main
+from gmbench.data.card import dataset_cards, find_dataset
+from gmbench.records import read_record
+from gmbench.registry import methods
+
+GARMENTS = ("--dataset", "gm-garments")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Runs a command in this process: exit code, stdout, stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gmbench", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        code = stop.value.code
+        return int(code or 0), *capsys.readouterr()
+
+    return call
+
+
+class TestRun:
+    """`gmbench run` on the embedded data."""
+
+    def test_a_run_ends_with_scores_and_the_path_of_its_record(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """The table's accuracy is the record's, above chance; the second time it is read, not run."""
+        arguments = ("run", "--method", "mccloskey18", *GARMENTS, "--out", str(tmp_path))
+        code, out, err = command(*arguments)
+        assert code == 0
+        path = tmp_path / "gm-garments" / "clean" / "mccloskey18" / "0"
+        record = read_record(path)
+        assert str(path / "record.json") in out
+        assert f"{record.scores.accuracy.accuracy:.1%}" in out
+        assert record.scores.accuracy.accuracy > 1.5 / len(record.sources)
+        for phase in ("decoding", "embedding", "fitting", "evaluating"):
+            assert phase in err
+        code, out, err = command(*arguments)
+        assert code == 0
+        assert "recorded before" in out
+        assert "fitting" not in err
+
+    def test_setting_seed_and_parameters(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """All of them are in the record and in its place."""
+        code, out, _ = command(
+            "run", "--method", "durall20", *GARMENTS, "--setting", "few-shot-10", "--seed", "2",
+            "--set", "variant=paper", "--set", "C=1", "--device", "cpu", "--out", str(tmp_path),
+        )  # fmt: skip
+        assert code == 0
+        record = read_record(tmp_path / "gm-garments" / "few-shot-10" / "durall20+variant=paper+C=1.0" / "2")
+        assert record.identity.given == {"variant": "paper", "C": 1.0}
+        assert "few-shot-10, seed 2" in out
+
+    def test_a_network_end_to_end(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """ManiFPT projects, trains and scores, better than chance after a single epoch on ten images per source."""
+        code, _, err = command(
+            "run", "--method", "manifpt-freq", *GARMENTS, "--setting", "few-shot-10", "--set", "epochs=2",
+            "--out", str(tmp_path),
+        )  # fmt: skip
+        assert code == 0
+        (path,) = tmp_path.rglob("record.json")
+        record = read_record(path.parent)
+        assert record.scores.accuracy.accuracy > 1 / len(record.sources)
+        assert record.scores.fdr.d == 64
+        assert record.training["best_epoch"] in (1, 2)
+        for phase in ("projecting", "training"):
+            assert phase in err
+
+    def test_a_method_outside_the_project(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """A path to a folder works where a slug does."""
+        folder = write_method(tmp_path / "mine")
+        code, out, _ = command("run", "--method", str(folder), *GARMENTS, "--out", str(tmp_path / "results"))
+        assert code == 0
+        assert "mine on gm-garments" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "--method", "manifpt-rbg", *GARMENTS), "no method named 'manifpt-rbg'. Nearest: manifpt-rgb"),
+        (("run", "--method", "durall20", "--dataset", "gm-garment"), "no dataset named 'gm-garment'. Nearest: gm-gar"),
+        (("run", "--method", "durall20", *GARMENTS, "--setting", "few"), "no setting named 'few'. Nearest: "),
+        (("run", "--method", "durall20", *GARMENTS, "--set", "gama=1"), "named 'gama'. Nearest: gamma"),
+        (("run", "--method", "durall20", *GARMENTS, "--set", "gamma=x"), "'gamma': expected float of at least"),
+        (("run", "--method", "durall20", *GARMENTS, "--set", "gamma"), "--set: expected KEY=VALUE, got 'gamma'"),
+        (("run", "--method", "durall20", *GARMENTS, "--seed", "-1"), "--seed"),
+        (("run", "--method", "durall20", *GARMENTS, "--seed", "one"), "--seed"),
+        (("run", "--method", "durall20", *GARMENTS, "--device", "warp"), "--device warp cannot be used"),
+        (("run", "--method", "durall20", *GARMENTS, "--out", "/dev/null/x"), "cannot write results to /dev/null/x"),
+        (("run", "--method", "durall20"), "--dataset"),
+        (("run", "--method", "./nowhere", *GARMENTS), "no method in nowhere"),
+        (("info", "durall21"), "no method or dataset named 'durall21'. Nearest: durall20"),
+        (("list", "cats"), "cats"),
+        (("leaderboard", "--folder", "/nowhere"), "no records in /nowhere/results"),
+        (("build", "gm-nothing", "--work", "/tmp"), "no dataset named 'gm-nothing'"),
+        (("fly",), "fly"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(command, arguments: tuple[str, ...], words: str) -> None:  # type: ignore[no-untyped-def]
+    """It names the thing, what was expected, what came; no traceback."""
+    code, out, err = command(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("gmbench: ")
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def test_altered_data_is_one_line_and_leaves_everything_as_it_was(  # type: ignore[no-untyped-def]
+    command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The damaged file is named; it is not touched, and no record appears."""
+    shutil.copytree(find_dataset("gm-garments").folder, tmp_path / "embedded" / "gm-garments")
+    monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tmp_path / "embedded")
+    path = tmp_path / "embedded" / "gm-garments" / "data" / "val.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    before = path.read_bytes()
+    code, _, err = command("run", "--method", "durall20", *GARMENTS, "--out", str(tmp_path / "results"))
+    assert code == 2
+    assert "val.parquet is not the file of the manifest" in err
+    assert err.count("\n") == 1
+    assert path.read_bytes() == before
+    assert not list((tmp_path / "results").rglob("*.json"))
+
+
+def test_a_newer_record_in_the_way_is_one_line(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Running does not replace what only a newer gmbench can read."""
+    arguments = ("run", "--method", "durall20", *GARMENTS, "--out", str(tmp_path))
+    assert command(*arguments)[0] == 0
+    (path,) = tmp_path.rglob("record.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
+    code, _, err = command(*arguments)
+    assert code == 2
+    assert "schema 99" in err
+    assert err.count("\n") == 1
+
+
+def test_a_terminal_of_80_columns_is_wide_enough(command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """Tables wrap inside their columns; no slug is cut."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments, names in [
+        (("list", "methods"), methods()),
+        (("list", "datasets"), dataset_cards()),
+        (("info", "gm-garments"), find_dataset("gm-garments").sources),
+        (("info", "manifpt-rgb"), ("network", "learning_rate")),
+    ]:
+        code, out, _ = command(*arguments)
+        assert code == 0
+        assert max(map(len, out.splitlines())) <= 80 or "README" in out
+        for name in names:
+            assert name in out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "methods"], ["list", "datasets"], ["info", "manifpt-rgb"]])
+def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    """Neither torch nor datasets, nor any method, for help, lists and cards."""
+    code = (
+        "import sys\nfrom gmbench.cli import main\n"
+        f"sys.argv = ['gmbench', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'torchvision', 'datasets', 'sklearn', 'scipy', 'faiss', 'pyarrow', 'pandas', 'PIL'}\n"
+        "loaded = heavy & set(sys.modules) | {m for m in sys.modules if m.startswith('gmbench.attributors.')}\n"
+        "assert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+
+def test_the_leaderboard_imports_no_torch(tmp_path: Path) -> None:
+    """Pages are rebuilt without it."""
+    (tmp_path / "results").mkdir()
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom gmbench.leaderboard.pages import write_pages\n"
+        f"write_pages(Path({str(tmp_path)!r}))\nassert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert "There are no records yet" in (tmp_path / "attribution.md").read_text()
+
+
+def test_the_committed_pages_are_those_of_the_committed_records(tmp_path: Path) -> None:
+    """`leaderboards/*.md` are what the command writes, byte for byte."""
+    from gmbench.leaderboard.pages import write_pages
+
+    home = Path(__file__).parent.parent / "leaderboards"
+    shutil.copytree(home / "results", tmp_path / "results")
+    for page in write_pages(tmp_path):
+        assert page.read_bytes() == (home / page.name).read_bytes(), f"run `gmbench leaderboard`: {page.name} is stale"
+
+
+def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
+    """A stopped run says how to go on, without a traceback, and leaves no record."""
+    code = (
+        "import gmbench.runner, sys\n"
+        "def stop(*_): raise KeyboardInterrupt\n"
+        "gmbench.runner._measure = stop\n"
+        "from gmbench.cli import main\n"
+        "sys.argv = ['gmbench', 'run', '--method', 'durall20', '--dataset', 'gm-garments', '--out', "
+        f"{str(tmp_path)!r}]\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == "gmbench: stopped. The same command goes on from where it was."
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("record.json"))

@@ -1,0 +1,154 @@
+"""The trainer: what it keeps, that it resumes, that a seed decides it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import gmbench.training
+from gmbench.attributor import RunContext
+from gmbench.networks import attribution_network, cifar_resnet
+from gmbench.training import TrainingOptions, apply_network, train_classifier
+
+OPTIONS = TrainingOptions(epochs=4, batch_size=16, learning_rate=0.02, weight_decay=0.0)
+
+
+class Vectors:
+    """Inputs that are vectors in memory."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.x = x
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batch(self, rows: np.ndarray) -> np.ndarray:
+        return self.x[rows]
+
+
+def two_clouds(n: int, seed: int) -> tuple[Vectors, np.ndarray]:
+    """Points around two centres, float32 (n, 2), and which of them (n,)."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 2, n)
+    x = random.normal(size=(n, 2)) + 3 * np.stack([labels, 1 - labels], axis=1)
+    return Vectors(x.astype(np.float32)), labels
+
+
+def network() -> nn.Module:
+    """A small network with dropout, so that torch's own random state matters."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 2))
+
+
+def train(context: RunContext, options: TrainingOptions = OPTIONS):  # type: ignore[no-untyped-def]
+    """A trained network and what the trainer says of it."""
+    model = network()
+    result = train_classifier(model, *two_clouds(200, 1), *two_clouds(100, 2), options, context)
+    return model, result
+
+
+def weights(model: nn.Module) -> np.ndarray:
+    """All weights in one vector."""
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).numpy()
+
+
+def test_it_learns(context: RunContext) -> None:
+    """Two clouds are told apart almost as well as can be (98 % with these centres)."""
+    _, result = train(context)
+    assert max(result.val_accuracy) > 0.93
+    assert len(result.val_accuracy) == 4
+
+
+def test_the_network_is_left_as_it_was_after_the_best_epoch(context: RunContext) -> None:
+    """Its validation accuracy is the best that was seen, not the last."""
+    model, result = train(context, replace(OPTIONS, learning_rate=0.5, epochs=6))
+    inputs, labels = two_clouds(100, 2)
+    model.eval()
+    accuracy = (apply_network(model, inputs, "cpu").argmax(axis=1) == labels).mean()
+    assert accuracy == pytest.approx(max(result.val_accuracy))
+    assert result.val_accuracy[result.best_epoch - 1] == max(result.val_accuracy)
+
+
+def test_the_seed_decides(context: RunContext) -> None:
+    """The same seed gives the same weights; another one others."""
+    first, _ = train(context)
+    (context.scratch / "training.pt").unlink()
+    again, _ = train(context)
+    (context.scratch / "training.pt").unlink()
+    other, _ = train(replace(context, seed=8))
+    np.testing.assert_array_equal(weights(first), weights(again))
+    assert not np.array_equal(weights(first), weights(other))
+
+
+@pytest.mark.parametrize("epochs_before", [1, 3])
+def test_a_stopped_training_ends_as_if_it_had_not_been(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch, epochs_before: int
+) -> None:
+    """Interrupted in some epoch and started again, weights and history are those of a training in one go."""
+    whole, result = train(context)
+    (context.scratch / "training.pt").unlink()
+    validate, calls = gmbench.training._validate, []
+
+    def interrupted(*arguments):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        if len(calls) > epochs_before:
+            raise KeyboardInterrupt
+        return validate(*arguments)
+
+    monkeypatch.setattr(gmbench.training, "_validate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(context)
+    monkeypatch.setattr(gmbench.training, "_validate", validate)
+    resumed, resumed_result = train(context)
+    np.testing.assert_array_equal(weights(whole), weights(resumed))
+    assert resumed_result == result
+
+
+def test_few_images_are_trained_on_as_long_as_many(context: RunContext) -> None:
+    """An epoch has at least 25 steps, and every image is seen equally often, give or take one."""
+    seen: list[int] = []
+
+    class Watched(Vectors):
+        def batch(self, rows: np.ndarray) -> np.ndarray:
+            seen.extend(rows.tolist())
+            return super().batch(rows)
+
+    x, labels = two_clouds(10, 3)
+    options = replace(OPTIONS, epochs=1, batch_size=4)
+    train_classifier(network(), Watched(x.x), labels, *two_clouds(10, 4), options, context)
+    counts = np.bincount(seen, minlength=10)
+    assert counts.sum() == 25 * 4
+    assert counts.max() - counts.min() <= 1
+
+
+def test_the_small_residual_network_is_the_papers() -> None:
+    """ResNet-20 of He et al. has 0.27 million parameters (their table 6): 269,722, less the head's 650."""
+    assert sum(parameter.numel() for parameter in cifar_resnet(3, 20).parameters()) == 269_722 - 650
+
+
+@pytest.mark.parametrize(("name", "width"), [("resnet20", 64), ("resnet50", 2048)])
+@pytest.mark.parametrize("channels", [3, 6])
+def test_networks_have_features_and_logits(name: str, width: int, channels: int) -> None:
+    """Any number of channels; features as wide as stated; the head sees the features."""
+    network = attribution_network(name, 5, torch.zeros(channels), torch.ones(channels)).eval()
+    x = torch.randn(2, channels, 32, 32)
+    with torch.no_grad():
+        assert network.features(x).shape == (2, width)
+        torch.testing.assert_close(network(x), network.head(network.features(x)))
+
+
+def test_networks_standardise_their_input() -> None:
+    """An input shifted and scaled per channel gives the same output if the moments are those of the input."""
+    x = torch.randn(4, 3, 32, 32)
+    scale, shift = torch.tensor([2.0, 3, 4]), torch.tensor([1.0, -1, 5])
+    torch.manual_seed(1)
+    plain = attribution_network("resnet20", 5, torch.zeros(3), torch.ones(3)).eval()
+    torch.manual_seed(1)
+    moved = attribution_network("resnet20", 5, shift, scale).eval()
+    with torch.no_grad():
+        moved_x = x * scale.view(1, 3, 1, 1) + shift.view(1, 3, 1, 1)
+        torch.testing.assert_close(moved(moved_x), plain(x), atol=1e-4, rtol=1e-4)
