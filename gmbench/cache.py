@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,6 +30,14 @@ def content_key(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray | None:
+    """The array of a `.npy` file; None if there is none, or if it is damaged."""
+    try:
+        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except (FileNotFoundError, EOFError, ValueError):
+        return None
+
+
 class Cache:
     """Arrays and files kept by content."""
 
@@ -45,11 +53,8 @@ class Cache:
     def array(self, kind: str, compute: Callable[[], np.ndarray], **parts: Any) -> np.ndarray:
         """The array of a `kind` that `parts` decide: read if it is kept, computed and kept if not."""
         path = self.path(kind, ".npy", **parts)
-        if path.exists():
-            try:
-                return np.load(path, allow_pickle=False)
-            except ValueError:
-                path.unlink()
+        if (kept := load_array(path)) is not None:
+            return kept
         result = compute()
         with replacing(path) as aside, aside.open("wb") as file:
             np.save(file, result, allow_pickle=False)

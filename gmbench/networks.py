@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NetworkName = Literal["resnet20", "resnet50"]
+from gmbench.errors import ParameterError
 
 
 class AttributionNetwork(nn.Module):
@@ -35,14 +33,19 @@ class AttributionNetwork(nn.Module):
         return self.head(self.features(x))
 
 
-def attribution_network(name: NetworkName, sources: int, mean: Tensor, sd: Tensor) -> AttributionNetwork:
+def attribution_network(name: str, sources: int, mean: Tensor, sd: Tensor) -> AttributionNetwork:
     """A new network for inputs with as many channels as `mean` and `sd` (c,) have.
 
     `resnet20` is the CIFAR-style residual network of He et al. (CVPR 2016, section 4.2), 64 features; `resnet50` is
     torchvision's, with a first convolution of `c` channels, 2048 features. Both start from random weights.
+
+    Raises:
+        ParameterError: there is no network of that name.
     """
     if name == "resnet20":
         return AttributionNetwork(cifar_resnet(len(mean), depth=20), 64, sources, mean, sd)
+    if name != "resnet50":
+        raise ParameterError(f"network: expected 'resnet20' or 'resnet50', got '{name}'.")
     from torchvision.models import resnet50
 
     body = resnet50(weights=None)

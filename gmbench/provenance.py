@@ -27,7 +27,8 @@ def environment(device: str) -> Environment:
     import torch
 
     commit = _git("rev-parse", "HEAD")
-    dirty = None if commit is None else bool(_git("status", "--porcelain", "--untracked-files=no"))
+    status = ("status", "--porcelain", "--untracked-files=no", "--", ":!leaderboards")
+    dirty = None if commit is None else bool(_git(*status))
     versions = {name: found for name in PACKAGES if (found := _version(name)) is not None}
     on_gpu = device.startswith("cuda")
     return Environment(

@@ -319,3 +319,17 @@ def test_a_stored_image_is_png(tiny_folder: Path) -> None:
     for role in ROLES:
         for image in parquet.read_table(tiny_folder / role_path(role)).column("image").to_pylist():
             assert Image.open(io.BytesIO(image["bytes"])).format == "PNG"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", None], ids=["empty", "header", "truncated"])
+def test_damaged_work_in_the_cache_is_done_again(tiny_folder: Path, content: bytes | None) -> None:
+    """Decoded pixels that a full disk cut short are decoded anew, not trusted and not fatal."""
+    whole = load(tiny_folder)["test"].pixels()
+    for path in (Cache().folder / "pixels").iterdir():
+        path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    np.testing.assert_array_equal(load(tiny_folder)["test"].pixels(), whole)
+    cached = Cache()
+    kept = cached.array("numbers", lambda: np.arange(3), of="three")
+    path = cached.path("numbers", ".npy", of="three")
+    path.write_bytes(path.read_bytes()[:-1] if content is None else content)
+    np.testing.assert_array_equal(cached.array("numbers", lambda: np.arange(3), of="three"), kept)

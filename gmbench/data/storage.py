@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from gmbench.cache import Cache
+from gmbench.cache import Cache, load_array
 from gmbench.data.card import ROLES, DatasetCard, Strict, first_problem
 from gmbench.errors import DataError
 from gmbench.files import replacing, sha256_file, write_text
@@ -158,7 +158,7 @@ def decoded_pixels(path: Path, stored: StoredFile, resolution: int, cache: Cache
     from PIL import Image
 
     kept = cache.path("pixels", ".npy", sha256=stored.sha256, resolution=resolution)
-    if not kept.exists():
+    if (pixels := load_array(kept, mmap_mode="r")) is None:
         with replacing(kept) as aside, progress.phase(f"decoding {path.stem}", stored.rows) as phase:
             shape = (stored.rows, resolution, resolution, 3)
             pixels = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
@@ -175,5 +175,5 @@ def decoded_pixels(path: Path, stored: StoredFile, resolution: int, cache: Cache
                     row += 1
                     phase.advance()
             pixels.flush()
-            del pixels
-    return np.load(kept, mmap_mode="r")
+        pixels = np.load(kept, mmap_mode="r")
+    return pixels

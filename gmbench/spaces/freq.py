@@ -7,20 +7,23 @@ show it. The default is the usual one in the field, `log1p magnitude`.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy.fft
 
+from gmbench.errors import ParameterError
 from gmbench.spaces import Space
 
-Spectrum = Literal["log1p magnitude", "magnitude", "complex"]
+SPECTRA = ("log1p magnitude", "magnitude", "complex")
 
 
 class Frequency(Space):
     """Centred spectrum of pixels in [0, 1], without normalisation of the transform."""
 
-    def __init__(self, spectrum: Spectrum = "log1p magnitude") -> None:
+    def __init__(self, spectrum: str = "log1p magnitude") -> None:
+        if spectrum not in SPECTRA:
+            raise ParameterError(f"spectrum: expected one of {', '.join(SPECTRA)}, got '{spectrum}'.")
         self.spectrum = spectrum
 
     def embed(self, pixels: np.ndarray) -> np.ndarray:
