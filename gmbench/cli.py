@@ -23,6 +23,10 @@ app = typer.Typer(
 STOPPED = 130
 
 
+generators = typer.Typer(help="Train generative models and sample them.", no_args_is_help=True)
+app.add_typer(generators, name="generators")
+
+
 class Listed(StrEnum):
     methods = "methods"
     datasets = "datasets"
@@ -112,6 +116,62 @@ def build(
 
     folder = build_dataset(card, work, out or card.folder, reals, resolve_device(device), _progress())
     _console().print(f"wrote {folder}", highlight=False)
+
+
+@generators.command("list")
+def list_generators() -> None:
+    """List the generative models that gmbench can train."""
+    from gmbench.report import print_generators
+
+    print_generators(_console())
+
+
+@generators.command()
+def train(
+    name: Annotated[str, typer.Argument(help="A generative model (see `gmbench generators list`).")],
+    images: Annotated[str, typer.Option(help="What to train on: a dataset, or a folder of square images.")],
+    out: Annotated[Path, typer.Option(help="The model's folder; a stopped training resumes from it.")],
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 5000,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images per step.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the trained weights.")] = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Changes a parameter. Repeatable.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Train a generative model on real images."""
+    from gmbench.generators import find_generator
+
+    find_generator(name)
+
+    from gmbench.device import resolve_device
+    from gmbench.generators.images import training_images
+    from gmbench.generators.train import TrainingPlan, generator_parameters, train_generator
+
+    parameters = generator_parameters(name, _assignments(set_ or []))
+    plan = TrainingPlan(name, steps, seed, batch_size, parameters)
+    found = training_images(images, _progress())
+    described = train_generator(plan, found, out, device=resolve_device(device), progress=_progress())
+    seconds = described["seconds"]
+    _console().print(f"trained {name} on {len(found)} images in {seconds} s: {out}", highlight=False)
+
+
+@generators.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="A trained model's folder.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")],
+    out: Annotated[Path, typer.Option(help="A folder for PNG files, or a file that ends in .parquet.")],
+    seed: Annotated[int, typer.Option(min=0, help="Decides the images.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Sample a trained generative model."""
+    from gmbench.device import resolve_device
+    from gmbench.generators.images import write_samples
+    from gmbench.generators.train import sample_generator
+
+    images = sample_generator(folder, n, seed, device=resolve_device(device), progress=_progress())
+    write_samples(images, out, folder.resolve().name)
+    _console().print(f"wrote {n} images to {out}", highlight=False)
 
 
 def main() -> None:

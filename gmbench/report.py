@@ -8,6 +8,7 @@ from rich.table import Table
 
 from gmbench.data.card import DatasetCard, dataset_cards
 from gmbench.errors import NotFoundError
+from gmbench.generators import catalogue
 from gmbench.registry import Method, methods
 
 if TYPE_CHECKING:
@@ -31,6 +32,14 @@ def print_datasets(console: Console) -> None:
         images = card.images.per_source * len(card.classes) + card.images.manifold
         size = f"{card.resolution}x{card.resolution}"
         table.add_row(card.slug, size, str(len(card.classes)), f"{images:,}", "embedded" if card.embedded else "Hub")
+    console.print(table)
+
+
+def print_generators(console: Console) -> None:
+    """A line per generative model."""
+    table = Table("generator", "family", "paper", box=None, pad_edge=False)
+    for card in catalogue().values():
+        table.add_row(card.name, card.family, card.paper)
     console.print(table)
 
 

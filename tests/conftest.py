@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from gmbench.attributor import RunContext
 from gmbench.cache import Cache
+from gmbench.cli import main
 from gmbench.data.card import ROLES, Counts, DatasetCard, RealImages, Source
 from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.data.images import ImageSet
@@ -96,3 +98,17 @@ def context(tiny: Dataset, tmp_path: Path) -> RunContext:
 def image_set(pixels: np.ndarray, labels: np.ndarray | None = None, sources: tuple[str, ...] = SOURCES) -> ImageSet:
     """An ImageSet with ids of its own."""
     return ImageSet.of(pixels, np.array([f"{i:04d}" for i in range(len(pixels))]), sources, labels, origin="test")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Runs a command in this process: exit code, stdout, stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gmbench", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        code = stop.value.code
+        return int(code or 0), *capsys.readouterr()
+
+    return call

@@ -13,26 +13,11 @@ import pytest
 from test_contract import write_method
 
 import gmbench.data.card
-from gmbench.cli import main
 from gmbench.data.card import dataset_cards, find_dataset
 from gmbench.records import read_record
 from gmbench.registry import methods
 
 GARMENTS = ("--dataset", "gm-garments")
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    """Runs a command in this process: exit code, stdout, stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gmbench", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        code = stop.value.code
-        return int(code or 0), *capsys.readouterr()
-
-    return call
 
 
 class TestRun:

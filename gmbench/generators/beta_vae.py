@@ -57,7 +57,7 @@ class BetaVAE(Generator):
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return self._optimizers
 
-    def train_step(self, real: Tensor) -> dict[str, float]:
+    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
         mean, log_variance = self.encoder(real).chunk(2, dim=1)
         code = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         intensities = (real + 1) / 2

@@ -7,13 +7,9 @@ Kept: all-convolutional generator (transposed 4x4 convolutions, batch normalisat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gmbench.generators.generator import Generator, step
+from gmbench.generators.adversarial import AdversarialGenerator, cross_entropy_loss, non_saturating_loss
 
 
 def dcgan_generator(size: int, channels: int, latent: int, width: int) -> nn.Sequential:
@@ -34,16 +30,17 @@ def dcgan_generator(size: int, channels: int, latent: int, width: int) -> nn.Seq
     return nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh())
 
 
-def dcgan_discriminator(size: int, channels: int, width: int) -> nn.Sequential:
-    """Maps images (n, channels, size, size) to one logit each, (n, 1, 1, 1)."""
+def dcgan_discriminator(size: int, channels: int, width: int, normalised: bool = True) -> nn.Sequential:
+    """Maps images (n, channels, size, size) to one number each, (n, 1, 1, 1).
+
+    Batch normalisation couples the images of a batch; critics whose slope is penalised image by image go without.
+    """
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, True)]
     features = width
     for _ in range(size.bit_length() - 4):
-        layers += [
-            nn.Conv2d(features, features * 2, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(features * 2),
-            nn.LeakyReLU(0.2, True),
-        ]
+        layers.append(nn.Conv2d(features, features * 2, 4, 2, 1, bias=not normalised))
+        layers += [nn.BatchNorm2d(features * 2)] if normalised else []
+        layers.append(nn.LeakyReLU(0.2, True))
         features *= 2
     return nn.Sequential(*layers, nn.Conv2d(features, 1, 4, 1, 0))
 
@@ -56,34 +53,19 @@ def init_dcgan(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 1.0, 0.02)
 
 
-class DCGAN(Generator):
+class DCGAN(AdversarialGenerator):
     """Deep convolutional GAN."""
 
     def __init__(
         self, size: int = 32, channels: int = 3, latent: int = 100, width: int = 64, learning_rate: float = 2e-4
     ) -> None:
-        super().__init__()
-        self.size, self.channels, self.latent = size, channels, latent
-        self.generator = dcgan_generator(size, channels, latent, width)
-        self.discriminator = dcgan_discriminator(size, channels, width)
+        generator = dcgan_generator(size, channels, latent, width)
+        discriminator = dcgan_discriminator(size, channels, width)
+        super().__init__(size, channels, latent, generator, discriminator, learning_rate, (0.5, 0.999))
         self.apply(init_dcgan)
-        self._optimizers = {
-            name: torch.optim.Adam(module.parameters(), lr=learning_rate, betas=(0.5, 0.999))
-            for name, module in (("generator", self.generator), ("discriminator", self.discriminator))
-        }
 
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        return self._optimizers
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        return cross_entropy_loss(self.discriminator(real), self.discriminator(fake))
 
-    def train_step(self, real: Tensor) -> dict[str, float]:
-        fake = self.generator(torch.randn(len(real), self.latent, 1, 1, device=real.device))
-        judged_real, judged_fake = self.discriminator(real), self.discriminator(fake.detach())
-        discriminator_loss = F.softplus(-judged_real).mean() + F.softplus(judged_fake).mean()
-        step(self._optimizers["discriminator"], discriminator_loss)
-        generator_loss = F.softplus(-self.discriminator(fake)).mean()
-        step(self._optimizers["generator"], generator_loss)
-        return {"discriminator": discriminator_loss.item(), "generator": generator_loss.item()}
-
-    @torch.no_grad()
-    def sample(self, n: int, random: torch.Generator) -> Tensor:
-        return self.generator(self.noise(n, self.latent, 1, 1, random=random))
+    def generator_loss(self, judged: Tensor) -> Tensor:
+        return non_saturating_loss(judged)

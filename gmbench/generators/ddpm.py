@@ -60,7 +60,7 @@ class DDPM(Generator):
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return self._optimizers
 
-    def train_step(self, real: Tensor) -> dict[str, float]:
+    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
         times = torch.randint(0, self.schedule.config.num_train_timesteps, (len(real),), device=real.device)
         noise = torch.randn_like(real)
         noisy = self.schedule.add_noise(real, noise, times)

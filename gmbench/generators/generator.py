@@ -24,8 +24,8 @@ class Generator(nn.Module, ABC):
         """The optimisers by name, made once; the trainer saves and restores their state."""
 
     @abstractmethod
-    def train_step(self, real: Tensor) -> dict[str, float]:
-        """One optimisation step on a batch of real images. Returns the losses by name."""
+    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
+        """Optimisation step `number` (from 1) on a batch of real images. Returns the losses by name."""
 
     @abstractmethod
     @torch.no_grad()

@@ -123,8 +123,6 @@ class GaussianPrior(nn.Module):
 class Glow(Generator):
     """Normalising flow with invertible 1x1 convolutions. The learning rate grows over the first `warmup` steps."""
 
-    trained_steps: Tensor
-
     def __init__(
         self,
         size: int = 32,
@@ -139,7 +137,6 @@ class Glow(Generator):
         super().__init__()
         self.size, self.channels, self.temperature = size, channels, temperature
         self.learning_rate, self.warmup = learning_rate, warmup
-        self.register_buffer("trained_steps", torch.tensor(0))
         self.levels, self.priors = nn.ModuleList(), nn.ModuleList()
         width = channels
         for level in range(levels):
@@ -194,10 +191,9 @@ class Glow(Generator):
         pixels = real[0].numel()
         return (-log_density / pixels + math.log(256)) / math.log(2)
 
-    def train_step(self, real: Tensor) -> dict[str, float]:
-        self.trained_steps += 1
+    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
         for group in self._optimizers["adam"].param_groups:
-            group["lr"] = self.learning_rate * min(1.0, self.trained_steps.item() / self.warmup)
+            group["lr"] = self.learning_rate * min(1.0, number / self.warmup)
         loss = self.bits_per_dimension(real).mean()
         step(self._optimizers["adam"], loss, clip=50.0)
         return {"bits_per_dimension": loss.item()}

@@ -6,8 +6,10 @@ A model's folder holds `generator.json` (what it is and how it was trained), `ch
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmbench.errors import DataError, MissingExtraError
+from gmbench.errors import DataError, MissingExtraError, NotFoundError, ParameterError
 from gmbench.files import replacing, sha256_file, write_text
 from gmbench.generators import find_generator
 from gmbench.generators.generator import Generator
 from gmbench.progress import Progress
+from gmbench.registry import Parameter, Value
 
 try:
     from safetensors.torch import load_file, save_file
@@ -28,6 +31,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError.of("safetensors", "generators") from error
 
 STEPS_BETWEEN_CHECKPOINTS = 250
+STEPS_BETWEEN_GRIDS = 1000
 SAMPLING_BATCH = 100
 
 
@@ -40,6 +44,24 @@ class TrainingPlan:
     seed: int
     batch_size: int = 64
     parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def generator_parameters(name: str, given: Mapping[str, Value]) -> dict[str, Value]:
+    """The constructor parameters that a user gave for a generator, checked against its signature.
+
+    Raises:
+        NotFoundError: there is no such generator.
+        ParameterError: there is no such parameter, or its value has another type.
+    """
+    signature = inspect.signature(find_generator(name).load().__init__, eval_str=True).parameters
+    known = {key: argument for key, argument in signature.items() if key not in ("self", "size", "channels")}
+    values = {}
+    for key, value in given.items():
+        if key not in known:
+            raise ParameterError(str(NotFoundError.of(f"parameter of {name}", key, known)))
+        kind = known[key].annotation.__name__
+        values[key] = Parameter(type=kind, default=known[key].default, meaning="").parse(key, value)
+    return values
 
 
 def to_tensor(images: np.ndarray, device: str) -> Tensor:
@@ -94,8 +116,8 @@ def train_generator(
         started = time.monotonic()
         while done < plan.steps:
             chosen = torch.randint(len(images), (plan.batch_size,), generator=order).numpy()
-            losses = model.train_step(to_tensor(images[chosen], device))
             done += 1
+            losses = model.train_step(to_tensor(images[chosen], device), done)
             phase.advance(1, " ".join(f"{name} {value:.3f}" for name, value in losses.items()))
             if done % STEPS_BETWEEN_CHECKPOINTS == 0 and done < plan.steps:
                 state = {
@@ -108,6 +130,9 @@ def train_generator(
                 }
                 with replacing(checkpoint_path) as aside:
                     torch.save(state, aside)
+            if done % STEPS_BETWEEN_GRIDS == 0 and done < plan.steps:
+                _save_grid_of(model, plan.seed, folder)
+                model.train()
         seconds += time.monotonic() - started
 
     with replacing(weights_path) as aside:
@@ -115,8 +140,13 @@ def train_generator(
     checkpoint_path.unlink(missing_ok=True)
     described |= {"seconds": round(seconds), "sha256": sha256_file(weights_path)}
     write_text(description_path, json.dumps(described, indent=2))
-    save_grid(sample_generator(folder, 64, plan.seed, device=device, progress=Progress()), folder / "grid.png")
+    _save_grid_of(model, plan.seed, folder)
     return described
+
+
+def _save_grid_of(model: Generator, seed: int, folder: Path) -> None:
+    model.eval()
+    save_grid(to_images(model.sample(32, torch.Generator().manual_seed(seed))), folder / "grid.png")
 
 
 def load_generator(folder: Path, device: str) -> Generator:
