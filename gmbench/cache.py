@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gmbench.errors import OutputError
 from gmbench.files import replacing
 
 
@@ -45,9 +46,18 @@ class Cache:
         self.folder = folder or cache_folder()
 
     def path(self, kind: str, suffix: str = "", **parts: Any) -> Path:
-        """The file for work of a `kind` that `parts` decide; its folder exists, the file may not."""
+        """The file for work of a `kind` that `parts` decide; its folder exists, the file may not.
+
+        Raises:
+            OutputError: the cache's folder cannot be made.
+        """
         path = self.folder / kind / f"{content_key(**parts)}{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to the cache at {self.folder}: {error.strerror}. Set GMBENCH_CACHE to a folder."
+            ) from error
         return path
 
     def array(self, kind: str, compute: Callable[[], np.ndarray], **parts: Any) -> np.ndarray:

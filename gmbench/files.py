@@ -12,6 +12,18 @@ from pathlib import Path
 from gmbench.errors import OutputError
 
 
+def ensure_writable(folder: Path) -> None:
+    """Makes a folder, and makes sure that files can be written there, before anything long begins.
+
+    Raises:
+        OutputError: it cannot be made or written to.
+    """
+    probe = folder / f".gmbench-{os.getpid()}"
+    with replacing(probe):
+        pass
+    probe.unlink()
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a path in the same folder to write to; it replaces `path` if the block ends well, and is removed if not.
@@ -40,6 +52,16 @@ def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text with Unix line ends, whole or not at all."""
     with replacing(path) as aside:
         aside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def folder_sha256(folder: Path, pattern: str = "*", skip: tuple[str, ...] = ()) -> str:
+    """A digest of the names and contents of a folder's files, less compiled ones and paths that begin with a `skip`."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob(pattern) if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if "__pycache__" not in name and not name.startswith(skip):
+            digest.update(f"{name}\0".encode() + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return digest.hexdigest()
 
 
 def sha256_file(path: Path) -> str:

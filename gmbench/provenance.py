@@ -9,37 +9,40 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from gmbench.files import folder_sha256
 from gmbench.records import Environment
-from gmbench.registry import folder_sha256
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-cpu", "faiss-gpu", "pillow", "pyarrow")
-DECIDES_NOTHING = ("attributors/", "cli.py", "data/embedded/", "generators/", "leaderboard/", "progress.py")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-cpu", "faiss-gpu", "pillow")
+DECIDES_NOTHING = (
+    "attributors/", "cli.py", "data/cards/", "data/embedded/", "errors.py", "generators/", "leaderboard/",
+    "progress.py", "provenance.py", "report.py", "testing.py",
+)  # fmt: skip
 
 
 @cache
 def harness_sha256() -> str:
     """A digest of the harness's code, less what cannot change a result (command line, leaderboards, generators)."""
-    return folder_sha256(Path(__file__).parent, ("*.py",), skip=DECIDES_NOTHING)
+    return folder_sha256(Path(__file__).parent, "*.py", skip=DECIDES_NOTHING)
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Versions of the installed packages that compute results."""
+    return {name: found for name in PACKAGES if (found := _version(name)) is not None}
 
 
 def environment(device: str) -> Environment:
-    """The environment of this process."""
+    """The environment of this process. `git_dirty`: the checkout has code or data that its commit does not have."""
     import torch
 
-    commit = _git("rev-parse", "HEAD")
-    status = ("status", "--porcelain", "--untracked-files=no", "--", ":!leaderboards")
-    dirty = None if commit is None else bool(_git(*status))
-    versions = {name: found for name in PACKAGES if (found := _version(name)) is not None}
+    status = _git("status", "--porcelain", "--", ":!leaderboards")
     on_gpu = device.startswith("cuda")
     return Environment(
         gmbench=_version("gmbench") or "unknown",
-        harness_sha256=harness_sha256(),
-        git_commit=commit,
-        git_dirty=dirty,
+        git_commit=_git("rev-parse", "HEAD"),
+        git_dirty=None if status is None else bool(status),
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        packages=versions,
-        device=device,
         hardware=torch.cuda.get_device_name(device) if on_gpu else _processor(),
         threads=torch.get_num_threads(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,52 +14,30 @@ from pydantic import ValidationError
 
 from gmbench.data.card import Strict, first_problem
 from gmbench.errors import RecordError
-from gmbench.files import replacing, sha256_file, write_text
+from gmbench.evaluators.accuracy import Accuracy
+from gmbench.evaluators.fdr import FDR
+from gmbench.files import replacing, sha256_file
 
 SCHEMA_VERSION = 1
+LONGEST_CHANGES = 120
 RECORD, PREDICTIONS = "record.json", "predictions.parquet"
-
-
-class AccuracyScores(Strict):
-    """Of `gmbench.evaluators.accuracy`, in [0, 1]; recall by source, confusion rows are true sources."""
-
-    accuracy: float
-    low: float
-    high: float
-    recall: dict[str, float]
-    confusion: list[list[int]]
-
-
-class FDRScores(Strict):
-    """Of `gmbench.evaluators.fdr`."""
-
-    ratio: float
-    sd: float
-    between: float
-    within: float
-    n: int
-    d: int
-    halvings: int
 
 
 class Scores(Strict):
     """What the evaluators say of a run."""
 
-    accuracy: AccuracyScores
-    fdr: FDRScores
+    accuracy: Accuracy
+    fdr: FDR
 
 
 class Environment(Strict):
-    """Where and with what a run was made."""
+    """Where a run was made, as far as it should not change the result."""
 
     gmbench: str
-    harness_sha256: str
     git_commit: str | None
     git_dirty: bool | None
     python: str
     platform: str
-    packages: dict[str, str]
-    device: str
     hardware: str
     threads: int
 
@@ -79,13 +58,18 @@ class Identity(Strict):
     given: dict[str, bool | int | float | str]
     repetition: int
     seed: int
+    sources: list[str]
     harness_sha256: str
+    packages: dict[str, str]
     device: str
 
     @property
     def entry(self) -> str:
         """The name of this row: the method's slug, and the parameters that were changed from their defaults."""
-        return "+".join([self.method, *(f"{name}={quote(str(value), safe='')}" for name, value in self.given.items())])
+        changes = "+".join(f"{name}={quote(str(value), safe='')}" for name, value in self.given.items())
+        if len(changes) > LONGEST_CHANGES:
+            changes = hashlib.sha256(changes.encode()).hexdigest()[:16]
+        return f"{self.method}+{changes}" if changes else self.method
 
 
 class Record(Strict):
@@ -93,7 +77,6 @@ class Record(Strict):
 
     schema_version: int
     identity: Identity
-    sources: list[str]
     images: dict[str, int]
     scores: Scores
     training: dict[str, Any]
@@ -165,17 +148,18 @@ def read_predictions(folder: Path, sources: list[str]) -> tuple[np.ndarray, np.n
 def write_record(
     folder: Path, record: Record, ids: np.ndarray, labels: np.ndarray, probabilities: np.ndarray
 ) -> Record:
-    """Writes predictions, then the record with their sha256; the record is what makes a run count."""
+    """Writes predictions and the record with their sha256; both are whole before either takes its place."""
     import pyarrow
     import pyarrow.parquet as parquet
 
-    columns = {"id": ids.tolist(), "label": [record.sources[label] for label in labels]}
-    columns |= {source: probabilities[:, j].astype(np.float32) for j, source in enumerate(record.sources)}
-    (folder / RECORD).unlink(missing_ok=True)
-    with replacing(folder / PREDICTIONS) as aside:
-        parquet.write_table(pyarrow.table(columns), aside, compression="zstd")
-    record = record.model_copy(update={"predictions_sha256": sha256_file(folder / PREDICTIONS)})
-    write_text(folder / RECORD, json.dumps(record.model_dump(), indent=2, ensure_ascii=False) + "\n")
+    sources = record.identity.sources
+    columns = {"id": ids.tolist(), "label": [sources[label] for label in labels]}
+    columns |= {source: probabilities[:, j].astype(np.float32) for j, source in enumerate(sources)}
+    with replacing(folder / RECORD) as record_aside, replacing(folder / PREDICTIONS) as predictions_aside:
+        parquet.write_table(pyarrow.table(columns), predictions_aside, compression="zstd")
+        record = record.model_copy(update={"predictions_sha256": sha256_file(predictions_aside)})
+        text = json.dumps(record.model_dump(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        record_aside.write_text(text, encoding="utf-8", newline="\n")
     return record
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
+import math
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -20,6 +20,7 @@ from gmbench.attributor import Attributor
 from gmbench.attributors import METHOD_FOLDERS
 from gmbench.data.card import Strict, first_problem
 from gmbench.errors import DataError, NotFoundError, ParameterError
+from gmbench.files import folder_sha256
 
 CARD = "method.toml"
 ENTRY_POINTS = "gmbench.methods"
@@ -47,9 +48,12 @@ class Parameter(Strict):
             value = _convert(self.type, given)
         except ValueError as error:
             raise ParameterError(problem) from error
-        if (self.choices and value not in self.choices) or (
-            self.minimum is not None and not float(value) >= self.minimum
-        ):
+        is_allowed = not self.choices or value in self.choices
+        if isinstance(value, float):
+            is_allowed = is_allowed and math.isfinite(value)
+        if self.minimum is not None:
+            is_allowed = is_allowed and float(value) >= self.minimum
+        if not is_allowed:
             raise ParameterError(problem)
         return value
 
@@ -86,6 +90,7 @@ class Method:
         folder: where its card, README and code are.
         module: what to import, or None for a folder outside any package.
         fixed: parameters that the slug decides.
+        name: how users name it: the slug, or the path to its folder.
     """
 
     slug: str
@@ -94,6 +99,7 @@ class Method:
     folder: Path
     module: str | None
     fixed: Mapping[str, Value]
+    name: str
 
     def parameters(self, given: Mapping[str, Value]) -> dict[str, Value]:
         """All parameters: defaults, then what the slug fixes, then what the user gave.
@@ -127,8 +133,8 @@ class Method:
 
     @property
     def source_sha256(self) -> str:
-        """A digest of the method's card and code, so that work done by other code is never taken for its own."""
-        return folder_sha256(self.folder, ("*.py", CARD))
+        """A digest of the folder less its README, so that work done by other code is never taken for its own."""
+        return folder_sha256(self.folder, skip=("README.md",))
 
 
 @cache
@@ -160,28 +166,21 @@ def find_method(name: str) -> Method:
     return methods()[name]
 
 
-def folder_sha256(folder: Path, patterns: tuple[str, ...], skip: tuple[str, ...] = ()) -> str:
-    """A digest of the names and contents of a folder's files that match, less paths that begin with a `skip`."""
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in patterns for path in folder.rglob(pattern)):
-        name = path.relative_to(folder).as_posix()
-        if not name.startswith(skip):
-            digest.update(f"{name}\0".encode() + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
-    return digest.hexdigest()
-
-
 def _all_methods() -> Iterator[Method]:
     for home in METHOD_FOLDERS:
         for path in sorted(home.glob(f"*/{CARD}")):
             yield from _read_methods(path.parent, f"gmbench.attributors.{path.parent.name}")
     for entry in entry_points(group=ENTRY_POINTS):
-        spec = importlib.util.find_spec(entry.value)
+        try:
+            spec = importlib.util.find_spec(entry.value)
+        except (ImportError, ValueError):
+            spec = None
         if spec is None or spec.origin is None:
             raise DataError(f"entry point '{entry.name}' in group {ENTRY_POINTS}: no package '{entry.value}'.")
         yield from _read_methods(Path(spec.origin).parent, entry.value)
 
 
-def _read_methods(folder: Path, module: str | None) -> Iterator[Method]:
+def _read_methods(folder: Path, module: str | None, name: str | None = None) -> Iterator[Method]:
     path = folder / CARD
     try:
         card = MethodCard(**tomllib.loads(path.read_text(encoding="utf-8")))
@@ -190,17 +189,18 @@ def _read_methods(folder: Path, module: str | None) -> Iterator[Method]:
     except ValidationError as error:
         raise DataError(f"method card {path}: {first_problem(error)}") from error
     if not card.methods:
-        yield Method(folder.name.replace("_", "-"), card.title, card, folder, module, {})
+        slug = folder.name.replace("_", "-")
+        yield Method(slug, card.title, card, folder, module, {}, name or slug)
     for slug, variant in card.methods.items():
         if unknown := set(variant.fixed) - set(card.parameters):
             raise DataError(f"method card {path}: {slug} fixes '{min(unknown)}', which is not a parameter.")
-        yield Method(slug, variant.title, card, folder, module, variant.fixed)
+        yield Method(slug, variant.title, card, folder, module, variant.fixed, name or slug)
 
 
 def _method_in_folder(folder: Path) -> Method:
     if not (folder / CARD).is_file():
         raise NotFoundError(f"no method in {folder}: it has no {CARD}.")
-    found = list(_read_methods(folder.resolve(), None))
+    found = list(_read_methods(folder.resolve(), None, str(folder)))
     if len(found) > 1:
         raise DataError(
             f"{folder} holds several methods ({', '.join(m.slug for m in found)}); give each its own folder."

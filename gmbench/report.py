@@ -60,8 +60,7 @@ def print_info(console: Console, slug: str) -> None:
 def print_outcome(console: Console, outcome: Outcome) -> None:
     """The scores of a run and the path of its record."""
     record = outcome.record
-    accuracy, fdr = record.scores.accuracy, record.scores.fdr
-    identity = record.identity
+    accuracy, fdr, identity = record.scores.accuracy, record.scores.fdr, record.identity
     console.print(
         f"\n[bold]{identity.entry}[/bold] on [bold]{identity.dataset}[/bold], {identity.setting}, "
         f"seed {identity.repetition}{' (this very run was recorded before)' if outcome.was_there else ''}\n",
@@ -69,12 +68,12 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     )
     scores = Table("score", "value", "", box=None, pad_edge=False)
     scores.add_row("accuracy", f"{accuracy.accuracy:.1%}", f"95 % interval {accuracy.low:.1%} to {accuracy.high:.1%}")
-    scores.add_row("chance", f"{1 / len(record.sources):.1%}", f"{len(record.sources)} sources")
+    scores.add_row("chance", f"{1 / len(identity.sources):.1%}", f"{len(identity.sources)} sources")
     scores.add_row("FDR", f"{fdr.ratio:.2f}", f"± {fdr.sd:.2f} over {fdr.halvings} halvings, n = {fdr.n}, d = {fdr.d}")
     console.print(scores, highlight=False)
     table = Table("true source", "recall", "attributed to", box=None, pad_edge=False)
-    for source, counts in zip(record.sources, accuracy.confusion, strict=True):
-        others = sorted(((n, name) for n, name in zip(counts, record.sources, strict=True) if n), reverse=True)
+    for source, counts in zip(identity.sources, accuracy.confusion, strict=True):
+        others = sorted(((n, name) for n, name in zip(counts, identity.sources, strict=True) if n), reverse=True)
         spread = ", ".join(f"{name} {n}" for n, name in others[:4])
         table.add_row(source, f"{accuracy.recall[source]:.0%}", spread)
     console.print()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -18,16 +18,15 @@ from gmbench.cache import Cache
 from gmbench.data.card import DatasetCard
 from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.data.images import ImageSet
-from gmbench.errors import CannotRunError, MethodError, OutputError
-from gmbench.evaluators.accuracy import Accuracy, attribution_accuracy
+from gmbench.errors import CannotRunError, MethodError
+from gmbench.evaluators.accuracy import attribution_accuracy
 from gmbench.evaluators.fdr import frechet_distance_ratio
+from gmbench.files import ensure_writable
 from gmbench.progress import Progress
-from gmbench.provenance import environment, harness_sha256, peak_memory_mib
+from gmbench.provenance import environment, harness_sha256, package_versions, peak_memory_mib
 from gmbench.records import (
     RECORD,
     SCHEMA_VERSION,
-    AccuracyScores,
-    FDRScores,
     Identity,
     Record,
     Scores,
@@ -65,7 +64,7 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
     """Gives the record of a run below `results`: the one that is there if it is of the very same run, else a new one.
 
     Raises:
-        ParameterError, DataError, CannotRunError, OutputError: see `gmbench.errors`.
+        ParameterError, DataError, CannotRunError, MethodError, OutputError, RecordError: see `gmbench.errors`.
     """
     cache = cache or Cache()
     parameters = run.method.parameters(run.given or {})
@@ -75,30 +74,37 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
     roles = setting(dataset, run.repetition)
     identity = _identity(run, dataset, parameters)
     folder = record_folder(results, identity)
-    if (kept := _kept_record(folder, identity)) is not None:
-        return Outcome(kept, folder, True)
+    ensure_writable(folder)
+    if (folder / RECORD).exists():
+        before = read_record(folder)
+        if before.identity == identity:
+            return Outcome(before, folder, True)
+        progress.say(f"{folder / RECORD} is of another {_difference(before.identity, identity)}; it will be replaced.")
 
     attributor = run.method.build(parameters)
     if (reason := attributor.skip(run.dataset)) is not None:
         raise CannotRunError(f"{run.method.slug} cannot run on {run.dataset.slug}: {reason}.")
-    with _scratch(cache, identity) as scratch:
-        context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress)
-        scores, probabilities, seconds = _measure(attributor, roles, context)
+    made_in = environment(run.device)
+    scratch = cache.path("runs", **identity.model_dump())
+    scratch.mkdir(exist_ok=True)
+    context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress)
+    scores, probabilities, seconds = _measure(attributor, roles, context)
     record = Record(
         schema_version=SCHEMA_VERSION,
         identity=identity,
-        sources=list(dataset.card.classes),
         images={role: len(images) for role, images in vars(roles).items()},
         scores=scores,
         training=_training_of(attributor),
-        environment=environment(run.device),
-        command=command_of(identity),
+        environment=made_in,
+        command=_command(run, identity),
         seconds=seconds,
         peak_memory_mib=peak_memory_mib(),
         predictions_sha256="",
     )
     assert roles.test.labels is not None
-    return Outcome(write_record(folder, record, roles.test.ids, roles.test.labels, probabilities), folder, False)
+    record = write_record(folder, record, roles.test.ids, roles.test.labels, probabilities)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return Outcome(record, folder, False)
 
 
 def _measure(attributor: Attributor, roles: Roles, context: RunContext) -> tuple[Scores, np.ndarray, dict[str, float]]:
@@ -113,23 +119,14 @@ def _measure(attributor: Attributor, roles: Roles, context: RunContext) -> tuple
     with _timed(seconds, "embed"):
         features = check_features(attributor.embed(unlabelled), unlabelled)
     with _timed(seconds, "evaluate"), context.progress.phase("evaluating", 2) as phase:
-        accuracy = attribution_accuracy(probabilities, roles.test.labels)
+        accuracy = attribution_accuracy(probabilities, roles.test.labels, roles.test.sources)
         phase.advance()
-        fdr = frechet_distance_ratio(features, roles.test.labels)
+        try:
+            fdr = frechet_distance_ratio(features, roles.test.labels)
+        except ValueError as error:
+            raise MethodError(f"embed: {error}.") from error
         phase.advance()
-    scores = Scores(accuracy=accuracy_scores(accuracy, roles.test.sources), fdr=FDRScores(**asdict(fdr)))
-    return scores, probabilities, seconds
-
-
-def accuracy_scores(accuracy: Accuracy, sources: tuple[str, ...]) -> AccuracyScores:
-    """An `Accuracy` as a record holds it."""
-    return AccuracyScores(
-        accuracy=accuracy.accuracy,
-        low=accuracy.low,
-        high=accuracy.high,
-        recall=dict(zip(sources, accuracy.recall.tolist(), strict=True)),
-        confusion=accuracy.confusion.tolist(),
-    )
+    return Scores(accuracy=accuracy, fdr=fdr), probabilities, seconds
 
 
 def check_probabilities(probabilities: np.ndarray, images: ImageSet) -> np.ndarray:
@@ -161,29 +158,16 @@ def check_features(features: np.ndarray, images: ImageSet) -> np.ndarray:
     return features
 
 
-def ensure_writable(folder: Path) -> None:
-    """Makes sure that results can be written, before anything long begins.
-
-    Raises:
-        OutputError: they cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".gmbench-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"cannot write results to {folder}: {error.strerror}. Choose another with --out.") from error
-
-
-def command_of(identity: Identity) -> str:
+def _command(run: Run, identity: Identity) -> str:
     """The command that makes a record of this identity again."""
-    parts = [
-        f"gmbench run --method {identity.method} --dataset {identity.dataset} --setting {identity.setting}",
-        f"--seed {identity.repetition}",
-        *(f"--set '{name}={value}'" for name, value in identity.given.items()),
-    ]
-    return " ".join(parts)
+    return " ".join(
+        [
+            f"gmbench run --method {shlex.quote(run.method.name)} --dataset {identity.dataset}",
+            f"--setting {identity.setting} --seed {identity.repetition}",
+            *(f"--set {shlex.quote(f'{name}={value}')}" for name, value in identity.given.items()),
+            f"--device {identity.device}",
+        ]
+    )
 
 
 def _identity(run: Run, dataset: Dataset, parameters: dict[str, Value]) -> Identity:
@@ -199,25 +183,16 @@ def _identity(run: Run, dataset: Dataset, parameters: dict[str, Value]) -> Ident
         given={name: value for name, value in parameters.items() if value != usual[name]},
         repetition=run.repetition,
         seed=seed_from(run.dataset.slug, run.method.slug, run.repetition),
+        sources=list(dataset.card.classes),
         harness_sha256=harness_sha256(),
+        packages=package_versions(),
         device=run.device,
     )
 
 
-def _kept_record(folder: Path, identity: Identity) -> Record | None:
-    if not (folder / RECORD).exists():
-        return None
-    record = read_record(folder)
-    return record if record.identity == identity else None
-
-
-@contextmanager
-def _scratch(cache: Cache, identity: Identity) -> Iterator[Path]:
-    """A folder for one run's checkpoints. It outlives a run that is stopped and is removed after one that ends well."""
-    folder = cache.path("runs", **identity.model_dump())
-    folder.mkdir(exist_ok=True)
-    yield folder
-    shutil.rmtree(folder)
+def _difference(before: Identity, now: Identity) -> str:
+    """The fields in which two identities differ."""
+    return ", ".join(field for field in Identity.model_fields if getattr(before, field) != getattr(now, field))
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from gmbench.attributor import RunContext
+from gmbench.errors import MethodError
 from gmbench.files import replacing
 
 STEPS_PER_EPOCH_AT_LEAST = 25
@@ -45,10 +47,11 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The chosen epoch (from 1) and the validation accuracy after every epoch."""
+    """The chosen epoch (from 1), the validation accuracy after every epoch, and how long it took, stops not counted."""
 
     best_epoch: int
     val_accuracy: list[float]
+    seconds: float = field(compare=False)
 
 
 def train_classifier(
@@ -59,12 +62,20 @@ def train_classifier(
     val_labels: np.ndarray,
     options: TrainingOptions,
     context: RunContext,
+    name: str = "network",
 ) -> TrainingResult:
     """Trains with cross-entropy and leaves the network as it was after the epoch with the best validation accuracy.
 
     Of epochs with equal accuracy, the one with the lower validation loss counts. After every epoch a checkpoint goes to
     the run's scratch folder; a training that was stopped goes on from there and ends as if it had not been.
+
+    Args:
+        name: tells the trainings of one run apart.
+
+    Raises:
+        MethodError: the run has trained something else under this name.
     """
+    task = _digest(network, train_labels, val_labels, options)
     fabric = _fabric(context.device)
     batch_size = min(options.batch_size, len(train))
     steps = max(STEPS_PER_EPOCH_AT_LEAST, math.ceil(len(train) / batch_size))
@@ -76,18 +87,24 @@ def train_classifier(
 
     accuracies: list[float] = []
     best: dict[str, Any] = {"epoch": 0, "score": (-1.0, 0.0), "network": None}
-    checkpoint = context.scratch / "training.pt"
+    seconds = 0.0
+    checkpoint = context.scratch / f"{name}.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=context.device, weights_only=True)
+        if state["task"] != task:
+            raise MethodError(f"this run has trained something else as '{name}'. Give each training a name of its own.")
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         order.bit_generator.state = state["order"]
         torch.set_rng_state(state["random"].cpu())
-        accuracies, best = state["accuracies"], state["best"]
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_random"]])
+        accuracies, best, seconds = state["accuracies"], state["best"], state["seconds"]
 
     with context.progress.phase("training", options.epochs * steps) as phase:
         phase.advance(len(accuracies) * steps)
+        started = time.monotonic() - seconds
         for epoch in range(len(accuracies), options.epochs):
             model.train()
             for rows in _shuffled(len(train), batch_size, steps, order):
@@ -104,10 +121,24 @@ def train_classifier(
             if (accuracy, -val_loss) > best["score"]:
                 best = {"epoch": epoch + 1, "score": (accuracy, -val_loss), "network": deepcopy(network.state_dict())}
             phase.advance(0, f"epoch {epoch + 1} val {accuracy:.1%}")
-            _save(checkpoint, network, optimizer, schedule, order, accuracies, best)
+            seconds = time.monotonic() - started
+            state = {
+                "task": task,
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "order": order.bit_generator.state,
+                "random": torch.get_rng_state(),
+                "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                "accuracies": accuracies,
+                "best": best,
+                "seconds": seconds,
+            }
+            with replacing(checkpoint) as aside:
+                torch.save(state, aside)
 
     network.load_state_dict(best["network"])
-    return TrainingResult(best["epoch"], accuracies)
+    return TrainingResult(best["epoch"], accuracies, round(seconds, 2))
 
 
 @torch.no_grad()
@@ -125,7 +156,18 @@ def apply_network(
     return torch.cat(outputs).float().cpu().numpy()
 
 
+def _digest(network: nn.Module, *others: object) -> str:
+    """Names a training by the weights it starts from and whatever else decides it."""
+    digest = hashlib.sha256()
+    for value in network.state_dict().values():
+        digest.update(value.detach().cpu().numpy().tobytes())
+    for other in others:
+        digest.update(other.tobytes() if isinstance(other, np.ndarray) else repr(other).encode())
+    return digest.hexdigest()
+
+
 def _fabric(device: str) -> Fabric:
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     kind, _, index = device.partition(":")
     return Fabric(accelerator=kind, devices=[int(index)] if index else 1, precision="32-true")
 
@@ -143,25 +185,3 @@ def _validate(network: nn.Module, val: Inputs, labels: np.ndarray, device: str) 
     logits = torch.from_numpy(apply_network(network, val, device))
     loss = F.cross_entropy(logits, torch.from_numpy(labels)).item()
     return float((logits.argmax(1).numpy() == labels).mean()), loss
-
-
-def _save(
-    path: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    order: np.random.Generator,
-    accuracies: list[float],
-    best: dict[str, Any],
-) -> None:
-    state = {
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "order": order.bit_generator.state,
-        "random": torch.get_rng_state(),
-        "accuracies": accuracies,
-        "best": best,
-    }
-    with replacing(path) as aside:
-        torch.save(state, aside)

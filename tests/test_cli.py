@@ -32,7 +32,7 @@ class TestRun:
         record = read_record(path)
         assert str(path / "record.json") in out
         assert f"{record.scores.accuracy.accuracy:.1%}" in out
-        assert record.scores.accuracy.accuracy > 1.5 / len(record.sources)
+        assert record.scores.accuracy.accuracy > 1.5 / len(record.identity.sources)
         for phase in ("decoding", "embedding", "fitting", "evaluating"):
             assert phase in err
         code, out, err = command(*arguments)
@@ -60,7 +60,7 @@ class TestRun:
         assert code == 0
         (path,) = tmp_path.rglob("record.json")
         record = read_record(path.parent)
-        assert record.scores.accuracy.accuracy > 1 / len(record.sources)
+        assert record.scores.accuracy.accuracy > 1 / len(record.identity.sources)
         assert record.scores.fdr.d == 64
         assert record.training["best_epoch"] in (1, 2)
         for phase in ("projecting", "training"):
@@ -85,8 +85,11 @@ class TestRun:
         (("run", "--method", "durall20", *GARMENTS, "--set", "gamma"), "--set: expected KEY=VALUE, got 'gamma'"),
         (("run", "--method", "durall20", *GARMENTS, "--seed", "-1"), "--seed"),
         (("run", "--method", "durall20", *GARMENTS, "--seed", "one"), "--seed"),
-        (("run", "--method", "durall20", *GARMENTS, "--device", "warp"), "--device warp cannot be used"),
-        (("run", "--method", "durall20", *GARMENTS, "--out", "/dev/null/x"), "cannot write results to /dev/null/x"),
+        (("run", "--method", "durall20", *GARMENTS, "--device", "warp"), "--device warp cannot be used here"),
+        (("run", "--method", "durall20", *GARMENTS, "--device", "meta"), "--device meta cannot be used here"),
+        (("run", "--method", "durall20", *GARMENTS, "--device", "cpu:0"), "--device cpu:0 cannot be used here"),
+        (("run", "--method", "durall20", *GARMENTS, "--set", "C=inf"), "'C': expected float of at least"),
+        (("run", "--method", "durall20", *GARMENTS, "--out", "/dev/null/x"), "cannot write to /dev/null/x"),
         (("run", "--method", "durall20"), "--dataset"),
         (("run", "--method", "./nowhere", *GARMENTS), "no method in nowhere"),
         (("info", "durall21"), "no method or dataset named 'durall21'. Nearest: durall20"),
@@ -123,6 +126,16 @@ def test_altered_data_is_one_line_and_leaves_everything_as_it_was(  # type: igno
     assert not list((tmp_path / "results").rglob("*.json"))
 
 
+def test_a_cache_that_is_no_folder_is_one_line(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """The variable to change is named."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GMBENCH_CACHE", str(tmp_path / "file"))
+    code, _, err = command("run", "--method", "durall20", *GARMENTS, "--out", str(tmp_path / "results"))
+    assert code == 2
+    assert "Set GMBENCH_CACHE to a folder" in err
+    assert err.count("\n") == 1
+
+
 def test_a_newer_record_in_the_way_is_one_line(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """Running does not replace what only a newer gmbench can read."""
     arguments = ("run", "--method", "durall20", *GARMENTS, "--out", str(tmp_path))
@@ -146,7 +159,8 @@ def test_a_terminal_of_80_columns_is_wide_enough(command, monkeypatch: pytest.Mo
     ]:
         code, out, _ = command(*arguments)
         assert code == 0
-        assert max(map(len, out.splitlines())) <= 80 or "README" in out
+        lines = [line for line in out.splitlines() if not line.startswith("code and README:")]
+        assert max(map(len, lines)) <= 80
         for name in names:
             assert name in out
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 from conftest import image_set, make_card, make_images, write_dataset
 
@@ -21,6 +23,7 @@ from gmbench.data.images import ImageSet
 from gmbench.data.reals import fashion_mnist
 from gmbench.data.storage import image_id, read_manifest, role_path, sha256_file, write_manifest, write_role
 from gmbench.errors import DataError, NotFoundError
+from gmbench.neighbors import nearest
 from gmbench.progress import Progress
 from gmbench.settings import find_setting
 
@@ -170,6 +173,49 @@ class TestDamage:
         with pytest.raises(DataError, match="is RGB 16x16, expected RGB 32x32"):
             load(copy)
 
+    def rewrite(self, copy: Path, role: str, change) -> None:  # type: ignore[no-untyped-def]
+        """Changes a role's table and makes the manifest fit."""
+        ids = {name: list(load(copy)[name].ids) for name in ROLES}
+        path = copy / role_path(role)
+        parquet.write_table(change(parquet.read_table(path)), path)
+        write_manifest(copy, make_card(), ids, {})
+
+    def test_pixels_of_another_image(self, copy: Path) -> None:
+        """An id is that of the pixels, so no image gets into a second role under another's id."""
+
+        def swap(table: pyarrow.Table) -> pyarrow.Table:
+            images = table["image"].to_pylist()
+            return table.set_column(0, table.schema.field(0), pyarrow.array([images[1], *images[1:]]))
+
+        self.rewrite(copy, "test", swap)
+        with pytest.raises(DataError, match=r"test.parquet: image \w+ has other pixels than its id says"):
+            load(copy)
+
+    def test_an_image_that_is_none(self, copy: Path) -> None:
+        """Bytes that are no picture."""
+
+        def spoil(table: pyarrow.Table) -> pyarrow.Table:
+            images = [{"bytes": b"no picture", "path": "x.png"}, *table["image"].to_pylist()[1:]]
+            return table.set_column(0, table.schema.field(0), pyarrow.array(images))
+
+        self.rewrite(copy, "val", spoil)
+        with pytest.raises(DataError, match=r"val.parquet: image \w+ cannot identify image file"):
+            load(copy)
+
+    def test_a_manifest_that_counts_wrongly(self, copy: Path) -> None:
+        """The number of images is the manifest's."""
+        self.rewrite(copy, "val", lambda table: table.slice(1))
+        with pytest.raises(DataError, match=r"val.parquet holds 17 images, expected 18"):
+            load(copy)
+
+    def test_a_file_that_is_not_parquet(self, copy: Path) -> None:
+        """Even under a sha256 that fits."""
+        ids = {name: list(load(copy)[name].ids) for name in ROLES}
+        (copy / role_path("val")).write_text("text")
+        write_manifest(copy, make_card(), ids, {})
+        with pytest.raises(DataError, match=r"val.parquet cannot be read as parquet"):
+            load(copy)
+
     def test_roles_that_were_moved(self, copy: Path) -> None:
         """The digest of the roles is that of the files."""
         manifest = json.loads((copy / "manifest.json").read_text())
@@ -270,6 +316,14 @@ class TestEmbedded:
         for role in ROLES:
             assert [image_id(image) for image in dataset[role].pixels()] == dataset[role].ids.tolist()
 
+    def test_no_two_images_are_near_duplicates(self, slug: str) -> None:
+        """Within a role or across roles, images differ by at least 4 grey levels (root mean square)."""
+        dataset = load_dataset(find_dataset(slug), Cache(), Progress())
+        pixels = np.concatenate([dataset[role].pixels() for role in ROLES])
+        vectors = pixels.reshape(len(pixels), -1).astype(np.float32)
+        _, distances = nearest(vectors, vectors, k=2)
+        assert distances[:, 1].min() >= 4 * np.sqrt(vectors.shape[1]) - 1e-3
+
     def test_grey_images_are_grey_in_every_source(self, slug: str) -> None:
         """Colour handling gives no source away: either all images are grey or every source has colour."""
         dataset = load_dataset(find_dataset(slug), Cache(), Progress())
@@ -313,7 +367,6 @@ def test_a_folder_without_fashion_mnist(tmp_path: Path) -> None:
 
 def test_a_stored_image_is_png(tiny_folder: Path) -> None:
     """One lossless format for all, so that no codec gives the source away."""
-    import pyarrow.parquet as parquet
     from PIL import Image
 
     for role in ROLES:

@@ -21,18 +21,18 @@ def test_accuracy_of_a_known_confusion() -> None:
     """Three sources, six images, one of `b` taken for `c`."""
     labels = np.array([0, 0, 1, 1, 2, 2])
     attributed = np.array([0, 0, 1, 2, 2, 2])
-    result = attribution_accuracy(np.eye(3, dtype=np.float32)[attributed], labels)
+    result = attribution_accuracy(np.eye(3, dtype=np.float32)[attributed], labels, "abc")
     assert result.accuracy == pytest.approx(5 / 6)
-    assert result.recall.tolist() == [1, 0.5, 1]
-    assert result.confusion.tolist() == [[2, 0, 0], [0, 1, 1], [0, 0, 2]]
+    assert result.recall == {"a": 1, "b": 0.5, "c": 1}
+    assert result.confusion == [[2, 0, 0], [0, 1, 1], [0, 0, 2]]
     assert result.low <= result.accuracy <= result.high
 
 
 def test_ties_go_to_the_first_source() -> None:
     """Equal probabilities attribute to the first source, so that a constant method scores chance and no more."""
-    result = attribution_accuracy(np.full((4, 4), 0.25, dtype=np.float32), np.arange(4))
+    result = attribution_accuracy(np.full((4, 4), 0.25, dtype=np.float32), np.arange(4), "abcd")
     assert result.accuracy == 0.25
-    assert result.confusion[:, 0].tolist() == [1, 1, 1, 1]
+    assert [row[0] for row in result.confusion] == [1, 1, 1, 1]
 
 
 def test_bootstrap_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -108,6 +108,13 @@ def test_fdr_is_the_same_for_the_same_seed_only() -> None:
     features, labels = np.random.default_rng(8).normal(size=(60, 3)), np.repeat([0, 1, 2], 20)
     assert frechet_distance_ratio(features, labels, seed=1) == frechet_distance_ratio(features, labels, seed=1)
     assert frechet_distance_ratio(features, labels, seed=1) != frechet_distance_ratio(features, labels, seed=2)
+
+
+def test_fdr_refuses_features_that_do_not_vary() -> None:
+    """One vector for all images of a source leaves nothing to compare with."""
+    labels = np.repeat([0, 1], 8)
+    with pytest.raises(ValueError, match="vary within sources"):
+        frechet_distance_ratio(np.eye(2)[labels], labels)
 
 
 @pytest.mark.parametrize("labels", [[0] * 8, [0] * 5 + [1] * 3], ids=["one source", "a source of three"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from conftest import make_card
 
 import gmbench.generators.train
 from gmbench.data.card import DatasetCard, find_dataset
-from gmbench.errors import DataError, NotFoundError, OutputError
+from gmbench.data.reals import Reals
+from gmbench.errors import DataError, NotFoundError, OutputError, ParameterError
 from gmbench.generators import catalogue, find_generator
 from gmbench.generators.adversarial import between, slope_penalty
-from gmbench.generators.build import build_dataset
+from gmbench.generators.build import _without_near_duplicates, build_dataset
 from gmbench.generators.ddpm import DDPM
 from gmbench.generators.generator import Generator
 from gmbench.generators.glow import ActNorm, AffineCoupling, Glow, InvertibleConvolution
@@ -151,6 +153,52 @@ def test_a_folder_keeps_one_generator(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(DataError, match="is damaged"):
         sample_generator(tmp_path, 1, 0, device="cpu", progress=Progress())
+
+
+def test_other_images_are_another_training(tmp_path: Path) -> None:
+    """As many images with other pixels do not get the weights of the first."""
+    train_generator(plan("beta-vae", 1), squares(16), tmp_path, device="cpu", progress=Progress())
+    with pytest.raises(DataError, match="trained otherwise"):
+        train_generator(plan("beta-vae", 1), squares(16, seed=1), tmp_path, device="cpu", progress=Progress())
+
+
+def test_a_damaged_description(tmp_path: Path) -> None:
+    """It is named, and nothing is trained over it."""
+    (tmp_path / "generator.json").write_text("{")
+    with pytest.raises(DataError, match=r"generator.json is damaged"):
+        train_generator(plan("beta-vae", 1), squares(16), tmp_path, device="cpu", progress=Progress())
+
+
+def test_a_training_that_has_not_ended_cannot_be_sampled(tmp_path: Path) -> None:
+    """Weights without a finished description do not count."""
+    train_generator(plan("beta-vae", 1), squares(16), tmp_path, device="cpu", progress=Progress())
+    described = json.loads((tmp_path / "generator.json").read_text())
+    del described["sha256"]
+    (tmp_path / "generator.json").write_text(json.dumps(described))
+    with pytest.raises(DataError, match="training has not ended"):
+        sample_generator(tmp_path, 1, 0, device="cpu", progress=Progress())
+    train_generator(plan("beta-vae", 1), squares(16), tmp_path, device="cpu", progress=Progress())
+    assert len(sample_generator(tmp_path, 1, 0, device="cpu", progress=Progress())) == 1
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("ddpm", {"width": 10}), ("dcgan", {"latent": -1})])
+def test_parameters_that_make_no_network(tmp_path: Path, name: str, parameters: dict[str, int]) -> None:
+    """What torch cannot build is the parameters' fault, and they are named."""
+    impossible = TrainingPlan(name, 1, seed=0, parameters=parameters)
+    with pytest.raises(ParameterError, match=next(iter(parameters))):
+        train_generator(impossible, squares(16), tmp_path, device="cpu", progress=Progress())
+
+
+def test_near_duplicates_are_left_out() -> None:
+    """Of images that differ by less than 4 grey levels, the first counts, within a part and across parts."""
+    images = squares(3)
+    nearly, other = images[:1] + 1, squares(3, seed=8)
+    none = np.full(4, None)
+    candidates = {"manifold": Reals(images, none[:3]), "real": Reals(np.concatenate([nearly, other]), none)}
+    chosen = _without_near_duplicates(candidates, {"manifold": 3, "real": 3})
+    np.testing.assert_array_equal(chosen["real"].images, other)
+    with pytest.raises(DataError, match="'real' gave 3 distinct images, expected 4"):
+        _without_near_duplicates(candidates, {"manifold": 3, "real": 4})
 
 
 def test_an_empty_folder_has_no_generator(tmp_path: Path) -> None:
@@ -374,7 +422,7 @@ class TestCommands:
             (("train", "dcgan", "--images", "{odd}", "--out", "{out}"), "is 20x32, expected square"),
             (("train", "dcgan", "--images", "{text}", "--out", "{out}"), "cannot be read as an image"),
             (("train", "dcgan", "--images", "{empty}", "--out", "{out}"), "holds no images"),
-            (("sample", "{empty}", "-n", "2", "--out", "{out}"), "holds no trained generator"),
+            (("sample", "{empty}", "-n", "2", "--out", "{out}"), "holds no generator"),
         ],
     )
     def test_bad_input(self, command, folder: Path, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:  # type: ignore[no-untyped-def]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import image_set, make_images
@@ -12,6 +15,7 @@ from gmbench.cache import Cache
 from gmbench.data.dataset import Dataset
 from gmbench.neighbors import nearest, project
 from gmbench.progress import Progress
+from gmbench.spaces import Space
 from gmbench.spaces.freq import Frequency
 from gmbench.spaces.rgb import RGB
 
@@ -46,13 +50,14 @@ def test_of_equally_near_references_the_first_counts() -> None:
     assert distances.tolist() == [[1, 1, 1]]
 
 
-def test_projection_does_not_depend_on_block_size(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_projection_does_not_depend_on_block_size(
+    tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """References that come in many blocks give the same projections as in one."""
     whole = project(tiny["test"], tiny["manifold"], RGB(), Cache(), Progress())
     monkeypatch.setattr(gmbench.neighbors, "BATCH", 7)
     monkeypatch.setattr(gmbench.neighbors, "BLOCK_BYTES", 1)
-    monkeypatch.setenv("GMBENCH_CACHE", "")
-    in_blocks = gmbench.neighbors._project(tiny["test"], tiny["manifold"], RGB(), Progress())
+    in_blocks = project(tiny["test"], tiny["manifold"], RGB(), Cache(tmp_path), Progress())
     np.testing.assert_array_equal(whole, in_blocks)
 
 
@@ -85,3 +90,25 @@ def test_projections_onto_other_manifolds_are_kept_apart(tiny: Dataset) -> None:
     without_first = project(images, tiny["manifold"][1:], RGB(), Cache(), Progress())
     others = whole != 0
     np.testing.assert_array_equal(whole[others], without_first[others] + 1)
+
+
+def test_projections_by_other_code_are_kept_apart(tiny: Dataset, tmp_path: Path) -> None:
+    """A space whose file has changed is another space, whatever it calls itself."""
+    import importlib.util
+
+    def space_in(name: str) -> Space:
+        path = tmp_path / f"{name}.py"
+        path.write_text(
+            "from gmbench.spaces.rgb import RGB\n\nclass Other(RGB):\n"
+            "    def embed(self, pixels):\n        return super().embed(pixels) ** 8\n"
+        )
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module.Other()
+
+    first = project(tiny["test"], tiny["manifold"], RGB(), Cache(), Progress())
+    assert not np.array_equal(first, project(tiny["test"], tiny["manifold"], space_in("a_space"), Cache(), Progress()))

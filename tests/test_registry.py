@@ -11,7 +11,8 @@ from test_contract import CARD, CODE, write_method
 
 import gmbench.registry
 from gmbench.errors import DataError, NotFoundError, ParameterError
-from gmbench.registry import find_method, folder_sha256, methods
+from gmbench.files import folder_sha256
+from gmbench.registry import find_method, methods
 
 
 def test_the_shipped_methods() -> None:
@@ -41,6 +42,7 @@ def test_parameters_are_defaults_then_fixed_then_given() -> None:
         ({"epochs": "1.5"}, "'epochs': expected int of at least 1, got '1.5'"),
         ({"epochs": "0"}, "'epochs': expected int of at least 1, got '0'"),
         ({"learning_rate": "nan"}, "'learning_rate': expected float of at least 1e-08, got 'nan'"),
+        ({"learning_rate": "inf"}, "'learning_rate': expected float of at least 1e-08, got 'inf'"),
         ({"network": "vgg"}, "'network': expected one of 'resnet20', 'resnet50', got 'vgg'"),
         ({"space": "freq"}, "'space' is fixed to 'rgb' in manifpt-rgb"),
     ],
@@ -78,6 +80,11 @@ def test_installed_packages_bring_methods(tmp_path: Path, monkeypatch: pytest.Mo
     methods.cache_clear()
     try:
         assert methods()["a-guest"].module == "a_guest"
+        guests.append(EntryPoint("gone", "gone.package", "gmbench.methods"))
+        methods.cache_clear()
+        with pytest.raises(DataError, match=r"entry point 'gone' .*no package 'gone.package'"):
+            methods()
+        guests.pop()
         guests.append(EntryPoint("again", "a_guest", "gmbench.methods"))
         methods.cache_clear()
         with pytest.raises(DataError, match="two methods are named 'a-guest'"):
@@ -101,13 +108,18 @@ def test_damaged_cards(tmp_path: Path, card: str, message: str) -> None:
         find_method(str(write_method(tmp_path / "bad", card=card)))
 
 
-def test_the_digest_of_a_method_sees_code_and_card_only(tmp_path: Path) -> None:
-    """Changing code changes the digest; a README or compiled files do not, nor do line ends."""
+def test_the_digest_of_a_method_sees_what_decides_it(tmp_path: Path) -> None:
+    """Changing code or data changes the digest; a README or compiled files do not, nor do line ends."""
     folder = write_method(tmp_path / "m")
     before = find_method(str(folder)).source_sha256
     (folder / "README.md").write_text("text")
     (folder / "__init__.py").write_bytes(CODE.replace("\n", "\r\n").encode())
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "x.pyc").write_text("compiled")
     assert find_method(str(folder)).source_sha256 == before
+    (folder / "weights.json").write_text("[1]")
+    assert find_method(str(folder)).source_sha256 != before
+    (folder / "weights.json").unlink()
     (folder / "__init__.py").write_text(CODE + "\n# more\n")
     assert find_method(str(folder)).source_sha256 != before
 
@@ -116,7 +128,7 @@ def test_the_digest_of_a_folder_can_skip(tmp_path: Path) -> None:
     """Skipped paths do not count."""
     (tmp_path / "cli.py").write_text("a")
     (tmp_path / "core.py").write_text("a")
-    before = folder_sha256(tmp_path, ("*.py",), skip=("cli.py",))
+    before = folder_sha256(tmp_path, "*.py", skip=("cli.py",))
     (tmp_path / "cli.py").write_text("b")
-    assert folder_sha256(tmp_path, ("*.py",), skip=("cli.py",)) == before
-    assert folder_sha256(tmp_path, ("*.py",)) != before
+    assert folder_sha256(tmp_path, "*.py", skip=("cli.py",)) == before
+    assert folder_sha256(tmp_path, "*.py") != before

@@ -11,6 +11,7 @@ from torch import nn
 
 import gmbench.training
 from gmbench.attributor import RunContext
+from gmbench.errors import MethodError
 from gmbench.networks import attribution_network, cifar_resnet
 from gmbench.training import TrainingOptions, apply_network, train_classifier
 
@@ -76,9 +77,9 @@ def test_the_network_is_left_as_it_was_after_the_best_epoch(context: RunContext)
 def test_the_seed_decides(context: RunContext) -> None:
     """The same seed gives the same weights; another one others."""
     first, _ = train(context)
-    (context.scratch / "training.pt").unlink()
+    (context.scratch / "network.pt").unlink()
     again, _ = train(context)
-    (context.scratch / "training.pt").unlink()
+    (context.scratch / "network.pt").unlink()
     other, _ = train(replace(context, seed=8))
     np.testing.assert_array_equal(weights(first), weights(again))
     assert not np.array_equal(weights(first), weights(other))
@@ -90,7 +91,7 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
 ) -> None:
     """Interrupted in some epoch and started again, weights and history are those of a training in one go."""
     whole, result = train(context)
-    (context.scratch / "training.pt").unlink()
+    (context.scratch / "network.pt").unlink()
     validate, calls = gmbench.training._validate, []
 
     def interrupted(*arguments):  # type: ignore[no-untyped-def]
@@ -106,6 +107,20 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
     resumed, resumed_result = train(context)
     np.testing.assert_array_equal(weights(whole), weights(resumed))
     assert resumed_result == result
+
+
+def test_two_trainings_of_one_run_need_two_names(context: RunContext) -> None:
+    """A second network is trained, not taken for the first; under the same name it is refused."""
+    x, labels = two_clouds(200, 1)
+    first, _ = train(context)
+    flipped = network()
+    with pytest.raises(MethodError, match="something else as 'network'"):
+        train_classifier(flipped, x, 1 - labels, x, 1 - labels, OPTIONS, context)
+    train_classifier(flipped, x, 1 - labels, x, 1 - labels, OPTIONS, context, name="flipped")
+    for model in (first, flipped):
+        model.eval()
+    agreement = apply_network(first, x, "cpu").argmax(axis=1) == apply_network(flipped, x, "cpu").argmax(axis=1)
+    assert agreement.mean() < 0.2
 
 
 def test_few_images_are_trained_on_as_long_as_many(context: RunContext) -> None:

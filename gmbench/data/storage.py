@@ -141,10 +141,18 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
 
 
 def read_columns(path: Path) -> dict[str, np.ndarray]:
-    """The ids, sources and categories of a role, without its images."""
+    """The ids, sources and categories of a role, without its images.
+
+    Raises:
+        DataError: the file cannot be read, or lacks one of the columns.
+    """
+    import pyarrow
     import pyarrow.parquet as parquet
 
-    table = parquet.read_table(path, columns=["id", "source", "category"])
+    try:
+        table = parquet.read_table(path, columns=["id", "source", "category"])
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path} cannot be read as parquet with id, source and category: {_line(error)}") from error
     return {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
 
 
@@ -152,12 +160,14 @@ def decoded_pixels(path: Path, stored: StoredFile, resolution: int, cache: Cache
     """A role's images as a memory-mapped uint8 array (n, resolution, resolution, 3), decoded once and kept.
 
     Raises:
-        DataError: an image has another size or colour mode than the card says, or cannot be decoded.
+        DataError: an image cannot be decoded, has another size or colour mode than the card says, or another id than
+            its pixels give; or there are more or fewer images than the manifest says.
     """
     import pyarrow.parquet as parquet
-    from PIL import Image
 
     kept = cache.path("pixels", ".npy", sha256=stored.sha256, resolution=resolution)
+    if (rows := parquet.ParquetFile(path).metadata.num_rows) != stored.rows:
+        raise DataError(f"{path} holds {rows} images, expected {stored.rows} (field 'rows' of {MANIFEST}).")
     if (pixels := load_array(kept, mmap_mode="r")) is None:
         with replacing(kept) as aside, progress.phase(f"decoding {path.stem}", stored.rows) as phase:
             shape = (stored.rows, resolution, resolution, 3)
@@ -165,15 +175,27 @@ def decoded_pixels(path: Path, stored: StoredFile, resolution: int, cache: Cache
             row = 0
             for batch in parquet.ParquetFile(path).iter_batches(batch_size=512, columns=["image", "id"]):
                 for image, id in zip(batch.column("image").to_pylist(), batch.column("id").to_pylist(), strict=True):
-                    with Image.open(io.BytesIO(image["bytes"])) as decoded:
-                        if decoded.mode != "RGB" or decoded.size != (resolution, resolution):
-                            raise DataError(
-                                f"{path}: image {id} is {decoded.mode} {decoded.size[0]}x{decoded.size[1]}, "
-                                f"expected RGB {resolution}x{resolution}."
-                            )
-                        pixels[row] = np.asarray(decoded)
+                    try:
+                        pixels[row] = _decoded(image["bytes"], resolution)
+                    except (ValueError, OSError) as error:
+                        raise DataError(f"{path}: image {id} {_line(error)}.") from error
+                    if image_id(pixels[row]) != id:
+                        raise DataError(f"{path}: image {id} has other pixels than its id says.")
                     row += 1
                     phase.advance()
             pixels.flush()
         pixels = np.load(kept, mmap_mode="r")
     return pixels
+
+
+def _decoded(content: bytes, resolution: int) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        if image.mode != "RGB" or image.size != (resolution, resolution):
+            raise ValueError(f"is {image.mode} {image.size[0]}x{image.size[1]}, expected RGB {resolution}x{resolution}")
+        return np.asarray(image)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -9,14 +9,14 @@ compare it only between methods on the same n, and read d beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
+from gmbench.data.card import Strict
 
-@dataclass(frozen=True)
-class FDR:
+
+class FDR(Strict):
     """The ratio over several random halvings.
 
     Attributes:
@@ -47,7 +47,8 @@ def frechet_distance_ratio(features: np.ndarray, labels: np.ndarray, halvings: i
     """FDR of features (n, d) with source labels (n,): every source is cut into two random halves of the same size.
 
     Raises:
-        ValueError: fewer than two sources, or a source with fewer than four images.
+        ValueError: fewer than two sources, a source with fewer than four images, or features that are the same for all
+            images of each source, which leaves nothing to divide by.
     """
     features = np.asarray(features, dtype=np.float64)
     sources, counts = np.unique(labels, return_counts=True)
@@ -64,7 +65,9 @@ def frechet_distance_ratio(features: np.ndarray, labels: np.ndarray, halvings: i
             halves.append((_moments(features[drawn[:half]]), _moments(features[drawn[half:]])))
         within[h] = np.mean([_distance(one, other) for one, other in halves])
         between[h] = np.mean([_distance(one[0], other[0]) for one, other in combinations(halves, 2)])
-    ratios = between / np.maximum(within, np.finfo(np.float64).tiny)
+    if not within.all():
+        raise ValueError("FDR needs features that vary within sources")
+    ratios = between / within
     return FDR(
         ratio=float(ratios.mean()),
         sd=float(ratios.std(ddof=1)) if halvings > 1 else 0.0,

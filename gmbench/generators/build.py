@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from gmbench.data.card import REAL, ROLES, DatasetCard
 from gmbench.data.reals import Reals, fashion_mnist
 from gmbench.data.storage import Manifest, image_id, role_path, write_manifest, write_role
 from gmbench.errors import DataError
-from gmbench.files import write_text
+from gmbench.files import ensure_writable, write_text
 from gmbench.generators.train import TrainingPlan, sample_generator, save_grid, train_generator
 from gmbench.progress import Progress
 from gmbench.seeds import seed_from
@@ -33,6 +34,7 @@ def build_dataset(
     untrained = [name for name, source in card.sources.items() if source.generator is None or source.training is None]
     if untrained:
         raise DataError(f"{card.slug} cannot be built: its card does not say how to train '{untrained[0]}'.")
+    ensure_writable(out)
     categories = card.real.categories
     seen = fashion_mnist("train", categories, card.resolution, reals_folder)
     unseen = fashion_mnist("t10k", categories, card.resolution, reals_folder)
@@ -53,11 +55,15 @@ def build_dataset(
         provenance["sources"][name] = described | {"sampling_seed": sampling_seed}
 
     chosen = _without_near_duplicates(candidates, wanted)
-    ids = _write_roles(chosen, out)
-    manifest = write_manifest(out, card, ids, provenance)
-    rows = [_rgb(part.images[:24]) for name, part in chosen.items() if name != "manifold"]
-    save_grid(np.concatenate(rows), out / "samples.png", columns=24)
-    write_text(out / "README.md", dataset_readme(card, manifest))
+    with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        new, old = Path(folder) / "new", Path(folder) / "old"
+        ids = _write_roles(chosen, new)
+        manifest = write_manifest(new, card, ids, provenance)
+        rows = [_rgb(part.images[:24]) for name, part in chosen.items() if name != "manifold"]
+        save_grid(np.concatenate(rows), new / "samples.png", columns=24)
+        write_text(new / "README.md", dataset_readme(card, manifest))
+        out.replace(old)
+        new.replace(out)
     return out
 
 
@@ -93,7 +99,7 @@ def _without_near_duplicates(candidates: dict[str, Reals], wanted: dict[str, int
             if not among[row, rows].any():
                 rows.append(int(row))
         if len(rows) < wanted[name]:
-            raise DataError(f"only {len(rows)} distinct images of '{name}', expected {wanted[name]}. Train it longer.")
+            raise DataError(f"'{name}' gave {len(rows)} distinct images, expected {wanted[name]}: it repeats itself.")
         kept = rows[: wanted[name]]
         chosen[name] = Reals(part.images[kept], part.categories[kept])
         kept_before = np.concatenate([kept_before, flat[kept]])

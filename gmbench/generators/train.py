@@ -6,6 +6,7 @@ A model's folder holds `generator.json` (what it is and how it was trained), `ch
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import time
@@ -51,7 +52,7 @@ def generator_parameters(name: str, given: Mapping[str, Value]) -> dict[str, Val
 
     Raises:
         NotFoundError: there is no such generator.
-        ParameterError: there is no such parameter, or its value has another type.
+        ParameterError: there is no such parameter, or its value has another type or is not finite.
     """
     signature = inspect.signature(find_generator(name).load().__init__, eval_str=True).parameters
     known = {key: argument for key, argument in signature.items() if key not in ("self", "size", "channels")}
@@ -85,18 +86,24 @@ def train_generator(
     Raises:
         DataError: the folder holds a generator of another plan.
     """
-    described = {**asdict(plan), "size": images.shape[1], "channels": images.shape[3], "images": len(images)}
+    described = {
+        **asdict(plan),
+        "size": images.shape[1],
+        "channels": images.shape[3],
+        "images": len(images),
+        "images_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+    }
     description_path, checkpoint_path = folder / "generator.json", folder / "checkpoint.pt"
     weights_path = folder / "model.safetensors"
     if description_path.exists():
-        before = json.loads(description_path.read_text(encoding="utf-8"))
-        if {key: before[key] for key in described} != described:
+        before = _description(folder)
+        if {key: before.get(key) for key in described} != described:
             raise DataError(f"{folder} holds a generator that was trained otherwise. Give another folder.")
-        if weights_path.exists():
+        if "sha256" in before:
             return before
 
     torch.manual_seed(plan.seed)
-    model = find_generator(plan.generator).load()(images.shape[1], images.shape[3], **plan.parameters)
+    model = _new_model(plan.generator, images.shape[1], images.shape[3], plan.parameters)
     model = model.to(device).to(memory_format=torch.channels_last)
     order = torch.Generator().manual_seed(plan.seed)
     done, seconds = 0, 0.0
@@ -108,6 +115,8 @@ def train_generator(
             optimizer.load_state_dict(state["optimizers"][name])
         order.set_state(state["order"].cpu())
         torch.set_rng_state(state["random"].cpu())
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_random"]])
         done, seconds = state["step"], state["seconds"]
 
     model.train()
@@ -125,6 +134,7 @@ def train_generator(
                     "optimizers": {name: optimizer.state_dict() for name, optimizer in model.optimizers().items()},
                     "order": order.get_state(),
                     "random": torch.get_rng_state(),
+                    "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
                     "step": done,
                     "seconds": seconds + time.monotonic() - started,
                 }
@@ -137,11 +147,38 @@ def train_generator(
 
     with replacing(weights_path) as aside:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, aside)
-    checkpoint_path.unlink(missing_ok=True)
     described |= {"seconds": round(seconds), "sha256": sha256_file(weights_path)}
     write_text(description_path, json.dumps(described, indent=2))
+    checkpoint_path.unlink(missing_ok=True)
     _save_grid_of(model, plan.seed, folder)
     return described
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / "generator.json"
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(described, dict):
+            raise ValueError("not an object")
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} holds no generator (generator.json is missing).") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}). Remove {folder} and train again.") from error
+    return described
+
+
+def _new_model(name: str, size: int, channels: int, parameters: Mapping[str, Any]) -> Generator:
+    """A model with new weights.
+
+    Raises:
+        ParameterError: it cannot be made with these parameters for images of this size.
+    """
+    kind = find_generator(name).load()
+    try:
+        return kind(size, channels, **parameters)
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        given = ", ".join(f"{key}={value}" for key, value in parameters.items()) or "its defaults"
+        raise ParameterError(f"{name} cannot be made for {size} pixels with {given}: {error}.") from error
 
 
 def _save_grid_of(model: Generator, seed: int, folder: Path) -> None:
@@ -155,16 +192,12 @@ def load_generator(folder: Path, device: str) -> Generator:
     Raises:
         DataError: there is no trained generator in the folder, or its weights are not those it was described with.
     """
-    try:
-        described = json.loads((folder / "generator.json").read_text(encoding="utf-8"))
-        digest = sha256_file(folder / "model.safetensors")
-    except FileNotFoundError as error:
-        raise DataError(f"{folder} holds no trained generator ({Path(error.filename).name} is missing).") from error
-    if digest != described.get("sha256"):
+    described = _description(folder)
+    if "sha256" not in described or not (folder / "model.safetensors").is_file():
+        raise DataError(f"{folder} holds a generator whose training has not ended. Run its training again.")
+    if sha256_file(folder / "model.safetensors") != described["sha256"]:
         raise DataError(f"{folder}/model.safetensors is damaged: its sha256 is not the one in generator.json.")
-    model = find_generator(described["generator"]).load()(
-        described["size"], described["channels"], **described["parameters"]
-    )
+    model = _new_model(described["generator"], described["size"], described["channels"], described["parameters"])
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.to(device).eval()
 

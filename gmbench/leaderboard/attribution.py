@@ -9,7 +9,6 @@ import numpy as np
 from tabulate import tabulate
 
 from gmbench.leaderboard.entries import Entry
-from gmbench.runner import command_of
 
 ABOUT = """\
 # Attribution: which generative model made this image?
@@ -21,7 +20,8 @@ and asked about the test images. All methods see the same images in the same rol
   Higher is better.
 - **95 %**: bootstrap interval of that mean over test images.
 - **FDR**: Fréchet distance ratio of the method's features, mean ± standard deviation over the seeds, from random halves
-  of n images per source with d features. Higher is better. It depends on n and d; compare it between methods with care.
+  of n images per source with d features. Higher is better. It depends on n and d, and a few
+  extreme values of hand-made features can rule it; compare it between methods with care.
 - **Recall**: accuracy per source, in %, mean over the seeds.
 
 Written by `gmbench leaderboard` from the records in `results/`; do not edit by hand.
@@ -50,7 +50,7 @@ def attribution_page(entries: Iterable[Entry]) -> str:
 
 def _dataset_section(dataset: str, entries: list[Entry]) -> str:
     first = entries[0].records[0]
-    sources = first.sources
+    sources = entries[0].sources
     chance = 100 / len(sources)
     scores = [
         [
@@ -66,9 +66,7 @@ def _dataset_section(dataset: str, entries: list[Entry]) -> str:
     ]
     recalls = [[f"`{entry.name}`", *(f"{100 * entry.recall[source]:.0f}" for source in sources)] for entry in entries]
     commands = "\n".join(
-        f"{command_of(record.identity)}  # {record.environment.hardware}"
-        for entry in entries
-        for record in entry.records
+        f"{record.command}  # {record.environment.hardware}" for entry in entries for record in entry.records
     )
     return "\n\n".join(
         [

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gmbench.data.card import dataset_cards
+from gmbench.data.storage import read_columns, read_manifest, role_path
 from gmbench.errors import RecordError
-from gmbench.evaluators.accuracy import attribution_accuracy, bootstrap_interval
+from gmbench.evaluators.accuracy import Accuracy, attribution_accuracy, bootstrap_interval
 from gmbench.records import RECORD, Record, all_records, read_predictions
 
 
@@ -19,10 +21,12 @@ class Entry:
     """All repetitions of one method (with its parameters) on one dataset in one setting.
 
     Attributes:
+        scores: accuracy of each repetition, computed anew from its predictions.
         correct: (repetitions, images) whether each test image was attributed to its source.
     """
 
     records: tuple[Record, ...]
+    scores: tuple[Accuracy, ...]
     correct: np.ndarray
 
     @property
@@ -38,9 +42,13 @@ class Entry:
         return self.records[0].identity.setting
 
     @property
+    def sources(self) -> list[str]:
+        return self.records[0].identity.sources
+
+    @property
     def accuracies(self) -> np.ndarray:
         """Accuracy of each repetition, in [0, 1]."""
-        return np.array([record.scores.accuracy.accuracy for record in self.records])
+        return np.array([score.accuracy for score in self.scores])
 
     @property
     def fdrs(self) -> np.ndarray:
@@ -55,51 +63,96 @@ class Entry:
     @property
     def recall(self) -> dict[str, float]:
         """Recall of each source, averaged over repetitions."""
-        recalls = [record.scores.accuracy.recall for record in self.records]
-        return {source: float(np.mean([recall[source] for recall in recalls])) for source in self.records[0].sources}
+        return {source: float(np.mean([score.recall[source] for score in self.scores])) for source in self.sources}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record with its predictions, and where it is."""
+
+    path: Path
+    record: Record
+    ids: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
 
 
 def read_entries(results: Path) -> list[Entry]:
     """All entries below `results`, ordered by dataset, setting and name.
 
     Raises:
-        RecordError: a record is damaged, its accuracy does not follow from its predictions, or records of one dataset
-            were made from different images.
+        RecordError: a record is damaged, its scores do not follow from its predictions, its test images are not the
+            dataset's, or records that belong together were made from different data, code or parameters.
     """
-    found = list(all_records(results))
-    _check_same_images(found)
+    found = []
+    for folder, record in all_records(results):
+        predictions = read_predictions(folder, record.identity.sources)
+        found.append(Found(folder / RECORD, record, *predictions))
+    _check_test_images(found)
     entries = []
-    key = lambda item: (item[1].identity.dataset, item[1].identity.setting, item[1].identity.entry)  # noqa: E731
-    for _, group in groupby(sorted(found, key=key), key=key):
-        members = sorted(group, key=lambda item: item[1].identity.repetition)
-        predictions = [_correct(folder, record) for folder, record in members]
-        ids = predictions[0][0]
-        for (folder, _), (other_ids, _) in zip(members, predictions, strict=True):
-            if not np.array_equal(ids, other_ids):
-                raise RecordError(f"{folder}: its test images are not those of the other repetitions (field 'id').")
-        entries.append(Entry(tuple(record for _, record in members), np.stack([correct for _, correct in predictions])))
+    for _, group in groupby(sorted(found, key=_place), key=_place):
+        members = list(group)
+        _check_agreement(members, ("parameters", "method_sha256", "harness_sha256", "packages"))
+        scores = tuple(_checked_accuracy(member) for member in members)
+        correct = np.stack([member.probabilities.argmax(axis=1) == member.labels for member in members])
+        entries.append(Entry(tuple(member.record for member in members), scores, correct))
     return entries
 
 
-def _correct(folder: Path, record: Record) -> tuple[np.ndarray, np.ndarray]:
-    ids, labels, probabilities = read_predictions(folder, record.sources)
-    accuracy = attribution_accuracy(probabilities, labels)
-    if not np.isclose(accuracy.accuracy, record.scores.accuracy.accuracy, atol=1e-9):
-        raise RecordError(
-            f"{folder / RECORD}: its predictions give an accuracy of {accuracy.accuracy:.4f}, "
-            f"the record says {record.scores.accuracy.accuracy:.4f} (field 'scores.accuracy.accuracy')."
-        )
-    return ids, probabilities.argmax(axis=1) == labels
+def _place(found: Found) -> tuple[str, str, str]:
+    identity = found.record.identity
+    return identity.dataset, identity.setting, identity.entry
 
 
-def _check_same_images(found: list[tuple[Path, Record]]) -> None:
-    first: dict[str, tuple[Path, Record]] = {}
-    for folder, record in found:
-        before_folder, before = first.setdefault(record.identity.dataset, (folder, record))
-        for field in ("dataset_revision", "roles_sha256"):
-            ours, theirs = getattr(record.identity, field), getattr(before.identity, field)
+def _checked_accuracy(found: Found) -> Accuracy:
+    accuracy = attribution_accuracy(found.probabilities, found.labels, found.record.identity.sources)
+    recorded = found.record.scores.accuracy
+    for field in Accuracy.model_fields:
+        ours, theirs = getattr(accuracy, field), getattr(recorded, field)
+        if ours != theirs:
+            raise RecordError(
+                f"{found.path}: its predictions give {_short(ours)}, the record says {_short(theirs)} "
+                f"(field 'scores.accuracy.{field}')."
+            )
+    return accuracy
+
+
+def _check_test_images(found: list[Found]) -> None:
+    """Every record of a dataset is about the same test images with the same labels; embedded datasets say which."""
+    for dataset, group in groupby(sorted(found, key=_place), key=lambda member: member.record.identity.dataset):
+        members = list(group)
+        _check_agreement(members, ("dataset_revision", "roles_sha256", "sources"))
+        first = members[0]
+        card = dataset_cards().get(dataset)
+        ids, names, what = first.ids, np.array(first.record.identity.sources)[first.labels], str(first.path)
+        if card is not None and card.embedded:
+            revision = read_manifest(card.folder).revision
+            if first.record.identity.dataset_revision != revision:
+                raise RecordError(
+                    f"{first.path} is of revision {first.record.identity.dataset_revision[:12]} of {dataset}, which is "
+                    f"now {revision[:12]} (field 'identity.dataset_revision'). Run it again."
+                )
+            columns = read_columns(card.folder / role_path("test"))
+            ids, names, what = columns["id"], columns["source"], f"dataset {dataset}"
+        for member in members:
+            if not np.array_equal(member.ids, ids):
+                raise RecordError(f"{member.path}: its test images are not those of {what} (field 'id').")
+            if not np.array_equal(np.array(member.record.identity.sources)[member.labels], names):
+                raise RecordError(f"{member.path}: its labels are not those of {what} (field 'label').")
+
+
+def _check_agreement(members: list[Found], fields: tuple[str, ...]) -> None:
+    first = members[0]
+    for member in members:
+        for field in fields:
+            ours, theirs = getattr(member.record.identity, field), getattr(first.record.identity, field)
             if ours != theirs:
                 raise RecordError(
-                    f"{folder / RECORD} was made from other images than {before_folder / RECORD}: "
-                    f"field 'identity.{field}' is {ours[:12]}… and {theirs[:12]}…."
+                    f"{member.path} does not belong with {first.path}: field 'identity.{field}' "
+                    f"is {_short(ours)} and {_short(theirs)}. Run them again."
                 )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -80,5 +80,5 @@ class ManiFPT(Attributor):
     def _artifacts(self, images: ImageSet) -> Artifacts:
         context = self.context_
         space = RGB() if self.space == "rgb" else Frequency(self.spectrum)
-        projections = project(images, context.manifold, space, context.cache, context.progress)
+        projections = project(images, context.manifold, space, context.cache, context.progress, context.device)
         return Artifacts(images, projections, context.manifold, space)
