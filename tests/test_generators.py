@@ -20,7 +20,7 @@ from gmbench.generators.adversarial import between, slope_penalty
 from gmbench.generators.build import _without_near_duplicates, build_dataset
 from gmbench.generators.ddpm import DDPM
 from gmbench.generators.generator import Generator
-from gmbench.generators.glow import ActNorm, AffineCoupling, Glow, InvertibleConvolution
+from gmbench.generators.glow import ActNorm, AffineCoupling, Flow, Glow, InvertibleConvolution
 from gmbench.generators.images import training_images, write_samples
 from gmbench.generators.train import (
     TrainingPlan,
@@ -40,7 +40,7 @@ SMALL = {
     "wgan-lp": {"width": 16, "latent": 16, "critic_steps": 2, "learning_rate": 1e-3},
     "dragan-gp": {"width": 16, "latent": 16},
     "beta-vae": {"width": 8, "latent": 8, "learning_rate": 2e-3},
-    "glow": {"depth": 2, "hidden": 16, "levels": 2, "warmup": 1},
+    "glow": {"depth": 1, "hidden": 16, "levels": 2, "warmup": 1, "ema_decay": 0.9},
     "ddpm": {"width": 8, "sampling_steps": 10, "ema_decay": 0.9, "learning_rate": 2e-3},
 }
 
@@ -232,7 +232,7 @@ class TestGlow:
     """The flow inverts, its density is a density, and training makes reals likelier."""
 
     def test_training_makes_unseen_reals_likelier(self, tmp_path: Path) -> None:
-        """Bits per dimension of images that were not trained on fall by more than one."""
+        """Bits per dimension of images that were not trained on fall by more than half a bit."""
 
         def bits(folder: Path, steps: int) -> float:
             train_generator(plan("glow", steps), squares(256), folder, device="cpu", progress=Progress())
@@ -241,7 +241,7 @@ class TestGlow:
             with torch.no_grad():
                 return model.bits_per_dimension(to_tensor(squares(64, seed=1), "cpu")).mean().item()
 
-        assert bits(tmp_path / "long", 60) < bits(tmp_path / "short", 5) - 1
+        assert bits(tmp_path / "long", 60) < bits(tmp_path / "short", 5) - 0.5
 
     @pytest.mark.parametrize("layer", [ActNorm(4), InvertibleConvolution(4), AffineCoupling(4, 8)])
     def test_layers_invert_and_count_volume(self, layer: torch.nn.Module) -> None:
@@ -265,20 +265,19 @@ class TestGlow:
         for number in (1, 2, 3):
             model.train_step(x * 2, number)
         model.eval()
-        latents, _ = model.encode(x)
-        assert (model.decode(latents=latents) - x).abs().max() < 1e-4
+        latents, _ = model.flow.encode(x)
+        assert (model.flow.decode(latents) - x).abs().max() < 1e-4
 
     def test_the_density_counts_the_whole_volume(self) -> None:
         """On an 2x2 image, the log density is the prior's at the latents plus autograd's log determinant."""
         torch.manual_seed(2)
-        model = Glow(2, 1, levels=1, depth=2, hidden=4).double()
-        for parameter in model.parameters():
+        flow = Flow(1, levels=1, depth=2, hidden=4).double().eval()
+        for parameter in flow.parameters():
             torch.nn.init.normal_(parameter, 0.05, 0.2)
-        model.eval()
         x = torch.rand(1, 1, 2, 2, dtype=torch.float64)
-        latents, log_density = model.encode(x)
-        jacobian = torch.autograd.functional.jacobian(lambda z: model.encode(z)[0][0], x).reshape(4, 4)
-        prior = model.priors[0].log_density(latents[0], torch.zeros_like(latents[0]))
+        latents, log_density = flow.encode(x)
+        jacobian = torch.autograd.functional.jacobian(lambda z: flow.encode(z)[0][0], x).reshape(4, 4)
+        prior = flow.priors[0].log_density(latents[0], torch.zeros_like(latents[0]))
         torch.testing.assert_close(log_density, prior + torch.linalg.slogdet(jacobian)[1])
 
     def test_bits_per_dimension_of_what_is_known(self) -> None:
