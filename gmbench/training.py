@@ -17,8 +17,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from gmbench.attributor import RunContext
+from gmbench.checkpoints import Stateful, load_checkpoint, save_checkpoint
 from gmbench.errors import MethodError
-from gmbench.files import replacing
 
 STEPS_PER_EPOCH_AT_LEAST = 25
 
@@ -89,18 +89,12 @@ def train_classifier(
     best: dict[str, Any] = {"epoch": 0, "score": (-1.0, 0.0), "network": None}
     seconds = 0.0
     checkpoint = context.scratch / f"{name}.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=context.device, weights_only=True)
-        if state["task"] != task:
+    parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    if (values := load_checkpoint(checkpoint, parts, context.device)) is not None:
+        if values["task"] != task:
             raise MethodError(f"this run has trained something else as '{name}'. Give each training a name of its own.")
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        order.bit_generator.state = state["order"]
-        torch.set_rng_state(state["random"].cpu())
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_random"]])
-        accuracies, best, seconds = state["accuracies"], state["best"], state["seconds"]
+        order.bit_generator.state = values["order"]
+        accuracies, best, seconds = values["accuracies"], values["best"], values["seconds"]
 
     with context.progress.phase("training", options.epochs * steps) as phase:
         phase.advance(len(accuracies) * steps)
@@ -122,20 +116,14 @@ def train_classifier(
                 best = {"epoch": epoch + 1, "score": (accuracy, -val_loss), "network": deepcopy(network.state_dict())}
             phase.advance(0, f"epoch {epoch + 1} val {accuracy:.1%}")
             seconds = time.monotonic() - started
-            state = {
+            values = {
                 "task": task,
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
                 "order": order.bit_generator.state,
-                "random": torch.get_rng_state(),
-                "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
                 "accuracies": accuracies,
                 "best": best,
                 "seconds": seconds,
             }
-            with replacing(checkpoint) as aside:
-                torch.save(state, aside)
+            save_checkpoint(checkpoint, parts, values)
 
     network.load_state_dict(best["network"])
     return TrainingResult(best["epoch"], accuracies, round(seconds, 2))

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gmbench.checkpoints import Stateful, load_checkpoint, save_checkpoint
 from gmbench.errors import DataError, MissingExtraError, NotFoundError, ParameterError
 from gmbench.files import replacing, sha256_file, write_text
 from gmbench.generators import find_generator
@@ -108,16 +109,10 @@ def train_generator(
     order = torch.Generator().manual_seed(plan.seed)
     done, seconds = 0, 0.0
     write_text(description_path, json.dumps(described, indent=2))
-    if checkpoint_path.exists():
-        state = torch.load(checkpoint_path, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        for name, optimizer in model.optimizers().items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        order.set_state(state["order"].cpu())
-        torch.set_rng_state(state["random"].cpu())
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_random"]])
-        done, seconds = state["step"], state["seconds"]
+    parts: dict[str, Stateful] = {"model": model, **model.optimizers()}
+    if (values := load_checkpoint(checkpoint_path, parts, device)) is not None:
+        order.set_state(values["order"].cpu())
+        done, seconds = values["step"], values["seconds"]
 
     model.train()
     with progress.phase(f"training {plan.generator}", plan.steps) as phase:
@@ -129,17 +124,8 @@ def train_generator(
             losses = model.train_step(to_tensor(images[chosen], device), done)
             phase.advance(1, " ".join(f"{name} {value:.3f}" for name, value in losses.items()))
             if done % STEPS_BETWEEN_CHECKPOINTS == 0 and done < plan.steps:
-                state = {
-                    "model": model.state_dict(),
-                    "optimizers": {name: optimizer.state_dict() for name, optimizer in model.optimizers().items()},
-                    "order": order.get_state(),
-                    "random": torch.get_rng_state(),
-                    "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-                    "step": done,
-                    "seconds": seconds + time.monotonic() - started,
-                }
-                with replacing(checkpoint_path) as aside:
-                    torch.save(state, aside)
+                spent = seconds + time.monotonic() - started
+                save_checkpoint(checkpoint_path, parts, {"order": order.get_state(), "step": done, "seconds": spent})
             if done % STEPS_BETWEEN_GRIDS == 0 and done < plan.steps:
                 _save_grid_of(model, plan.seed, folder)
                 model.train()
