@@ -61,3 +61,10 @@ def test_the_installed_wheel_runs(wheel: Path, tmp_path: Path) -> None:
     record = read_record(tmp_path / "results" / "gm-garments" / "clean" / "mccloskey18" / "0")
     assert record.environment.git_commit is None
     assert record.identity.method_sha256 == methods()["mccloskey18"].source_sha256
+
+
+def test_continuous_integration_runs_the_readmes_command() -> None:
+    """What users are told to type is what is tested, word for word."""
+    command = "pip install -e '.[test]' && pytest"
+    assert f"```\n{command}\n```" in (HOME / "README.md").read_text(encoding="utf-8")
+    assert command in (HOME / ".ci" / "run").read_text(encoding="utf-8")
