@@ -179,7 +179,13 @@ class Flow(nn.Module):
 
 
 class Glow(Generator):
-    """Normalising flow with invertible 1x1 convolutions. The learning rate grows over the first `warmup` steps."""
+    """Normalising flow with invertible 1x1 convolutions.
+
+    Args:
+        logit: if above 0, the flow sees the logit of intensities squeezed into [logit, 1 - logit], as in RealNVP (Dinh
+            et al., 2017, section 4.1). It helps where much of an image is black or white; Glow's paper does without.
+        warmup: steps over which the learning rate grows to its value.
+    """
 
     def __init__(
         self,
@@ -189,12 +195,13 @@ class Glow(Generator):
         depth: int = 4,
         hidden: int = 64,
         temperature: float = 0.7,
+        logit: float = 0.0,
         ema_decay: float = 0.999,
         learning_rate: float = 1e-3,
         warmup: int = 500,
     ) -> None:
         super().__init__()
-        self.size, self.channels, self.temperature = size, channels, temperature
+        self.size, self.channels, self.temperature, self.logit = size, channels, temperature, logit
         self.learning_rate, self.warmup = learning_rate, warmup
         self.levels = levels
         self.flow = Flow(channels, levels, depth, hidden)
@@ -210,9 +217,22 @@ class Glow(Generator):
         While training under the weights as they are, otherwise under their average.
         """
         flow = self.flow if self.training else self.average
-        dequantised = ((real + 1) * 127.5).round() + torch.rand_like(real)
-        log_density = flow(dequantised / 256 - 0.5)
+        dequantised = (((real + 1) * 127.5).round() + torch.rand_like(real)) / 256
+        x, log_det = self.to_flow(dequantised)
+        log_density = flow(x) + log_det
         return (-log_density / real[0].numel() + math.log(256)) / math.log(2)
+
+    def to_flow(self, intensities: Tensor) -> tuple[Tensor, Tensor]:
+        """Intensities in (0, 1) as the flow sees them, and the log determinant (n,) of this step."""
+        if self.logit == 0:
+            return intensities - 0.5, intensities.new_zeros(len(intensities))
+        p = self.logit + (1 - 2 * self.logit) * intensities
+        log_det = math.log(1 - 2 * self.logit) - p.log() - (1 - p).log()
+        return p.logit(), log_det.sum((1, 2, 3))
+
+    def from_flow(self, x: Tensor) -> Tensor:
+        """The inverse of `to_flow`."""
+        return x + 0.5 if self.logit == 0 else (x.sigmoid() - self.logit) / (1 - 2 * self.logit)
 
     def train_step(self, real: Tensor, number: int) -> dict[str, float]:
         for group in self._optimizers["adam"].param_groups:
@@ -231,4 +251,4 @@ class Glow(Generator):
             noises.append(self.noise(n, latents, side, side, random=random) * self.temperature)
             width = width // 2
         images = self.average.module.decode(noises, noise=True)  # type: ignore[operator]
-        return ((images + 0.5) * 256).floor().clamp(0, 255) / 127.5 - 1
+        return (self.from_flow(images) * 256).floor().clamp(0, 255) / 127.5 - 1
