@@ -2,9 +2,8 @@
 
 Kept: squeeze, steps of flow (actnorm with data-dependent initialisation, invertible 1x1 convolution, affine coupling
 with a three-layer network whose last layer starts at zero), split with a learned Gaussian prior at each level, uniform
-dequantisation, averaged weights, sampling at reduced temperature. Scaled down: 3 levels of 4, 8 and 12 steps with 64,
-128 and 256 hidden channels (the paper: 32 steps and 512 channels at each); coarse levels, which are cheap and decide
-the shape, get more. Images have 8 bits. At 64 pixels use `levels=4`.
+dequantisation, averaged weights, sampling at reduced temperature. Scaled down: 3 levels of 8 steps with 96 hidden
+channels (the paper: 32 steps, 512 channels). Images have 8 bits. At 64 pixels use `levels=4`.
 """
 
 from __future__ import annotations
@@ -133,8 +132,8 @@ class Flow(nn.Module):
             width *= 4
             steps = [
                 layer
-                for _ in range(depth * (level + 1))
-                for layer in (ActNorm(width), InvertibleConvolution(width), AffineCoupling(width, hidden * 2**level))
+                for _ in range(depth)
+                for layer in (ActNorm(width), InvertibleConvolution(width), AffineCoupling(width, hidden))
             ]
             self.levels.append(nn.ModuleList(steps))
             last = level == levels - 1
@@ -179,29 +178,22 @@ class Flow(nn.Module):
 
 
 class Glow(Generator):
-    """Normalising flow with invertible 1x1 convolutions.
-
-    Args:
-        logit: if above 0, the flow sees the logit of intensities squeezed into [logit, 1 - logit], as in RealNVP (Dinh
-            et al., 2017, section 4.1). It helps where much of an image is black or white; Glow's paper does without.
-        warmup: steps over which the learning rate grows to its value.
-    """
+    """Normalising flow with invertible 1x1 convolutions. The learning rate grows over the first `warmup` steps."""
 
     def __init__(
         self,
         size: int = 32,
         channels: int = 3,
         levels: int = 3,
-        depth: int = 4,
-        hidden: int = 64,
+        depth: int = 8,
+        hidden: int = 96,
         temperature: float = 0.7,
-        logit: float = 0.0,
         ema_decay: float = 0.999,
         learning_rate: float = 1e-3,
         warmup: int = 500,
     ) -> None:
         super().__init__()
-        self.size, self.channels, self.temperature, self.logit = size, channels, temperature, logit
+        self.size, self.channels, self.temperature = size, channels, temperature
         self.learning_rate, self.warmup = learning_rate, warmup
         self.levels = levels
         self.flow = Flow(channels, levels, depth, hidden)
@@ -217,22 +209,9 @@ class Glow(Generator):
         While training under the weights as they are, otherwise under their average.
         """
         flow = self.flow if self.training else self.average
-        dequantised = (((real + 1) * 127.5).round() + torch.rand_like(real)) / 256
-        x, log_det = self.to_flow(dequantised)
-        log_density = flow(x) + log_det
+        dequantised = ((real + 1) * 127.5).round() + torch.rand_like(real)
+        log_density = flow(dequantised / 256 - 0.5)
         return (-log_density / real[0].numel() + math.log(256)) / math.log(2)
-
-    def to_flow(self, intensities: Tensor) -> tuple[Tensor, Tensor]:
-        """Intensities in (0, 1) as the flow sees them, and the log determinant (n,) of this step."""
-        if self.logit == 0:
-            return intensities - 0.5, intensities.new_zeros(len(intensities))
-        p = self.logit + (1 - 2 * self.logit) * intensities
-        log_det = math.log(1 - 2 * self.logit) - p.log() - (1 - p).log()
-        return p.logit(), log_det.sum((1, 2, 3))
-
-    def from_flow(self, x: Tensor) -> Tensor:
-        """The inverse of `to_flow`."""
-        return x + 0.5 if self.logit == 0 else (x.sigmoid() - self.logit) / (1 - 2 * self.logit)
 
     def train_step(self, real: Tensor, number: int) -> dict[str, float]:
         for group in self._optimizers["adam"].param_groups:
@@ -251,4 +230,4 @@ class Glow(Generator):
             noises.append(self.noise(n, latents, side, side, random=random) * self.temperature)
             width = width // 2
         images = self.average.module.decode(noises, noise=True)  # type: ignore[operator]
-        return (self.from_flow(images) * 256).floor().clamp(0, 255) / 127.5 - 1
+        return ((images + 0.5) * 256).floor().clamp(0, 255) / 127.5 - 1
