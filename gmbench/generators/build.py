@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from gmbench.cache import Cache
 from gmbench.data.card import REAL, ROLES, DatasetCard
 from gmbench.data.reals import Reals, fashion_mnist
 from gmbench.data.storage import Manifest, image_id, role_path, write_manifest, write_role
@@ -19,7 +21,7 @@ from gmbench.progress import Progress
 from gmbench.seeds import seed_from
 
 NEAR_DUPLICATE = 4.0
-SPARE = 1.2
+SPARE = 1.1
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
@@ -35,6 +37,7 @@ def build_dataset(
     if untrained:
         raise DataError(f"{card.slug} cannot be built: its card does not say how to train '{untrained[0]}'.")
     ensure_writable(out)
+    cache = Cache()
     categories = card.real.categories
     seen = fashion_mnist("train", categories, card.resolution, reals_folder)
     unseen = fashion_mnist("t10k", categories, card.resolution, reals_folder)
@@ -50,7 +53,13 @@ def build_dataset(
         sampling_seed = seed_from(card.slug, name, "samples")
         wanted[name] = card.images.per_source
         n = round(SPARE * wanted[name])
-        samples = sample_generator(work / name, n, sampling_seed, device=device, progress=progress)
+        samples = cache.array(
+            "samples",
+            partial(sample_generator, work / name, n, sampling_seed, device=device, progress=progress),
+            weights=described["sha256"],
+            n=n,
+            seed=sampling_seed,
+        )
         candidates[name] = Reals(samples, np.full(n, None))
         provenance["sources"][name] = described | {"sampling_seed": sampling_seed}
 
