@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def check_attributor(method: Method, given: Mapping[str, Value] | None = None, s
         size: side of the images, in pixels.
 
     Raises:
-        AssertionError: it does not; the message says in what.
+        AssertionError, MethodError: it does not; the message says in what.
     """
     _check_constructor(method)
     parameters = method.parameters(given or {})
@@ -66,7 +67,7 @@ def _check_constructor(method: Method) -> None:
     )
 
 
-def _fitted(method: Method, parameters: Mapping[str, Value], images: ImageSet):  # type: ignore[no-untyped-def]
+def _fitted(method: Method, parameters: Mapping[str, Value], images: ImageSet) -> Any:
     """The method fitted on 10 images per source and chosen on 3, with 3 more of `real` as the manifold."""
     rank = np.arange(len(images)) // len(images.sources)
     with TemporaryDirectory() as folder:
