@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from gmbench.cache import Cache
     from gmbench.data.card import DatasetCard
     from gmbench.data.images import ImageSet
+    from gmbench.encoders import Encoder
     from gmbench.progress import Progress
 
 
@@ -28,6 +30,7 @@ class RunContext:
         cache: for work that other runs can share, such as projections.
         scratch: a folder for this run alone, such as for checkpoints; emptied when the run has ended well.
         progress: shows long work to the user.
+        encoder: gives the encoder `sl` or `ssl` that goes with the dataset.
     """
 
     manifold: ImageSet
@@ -36,6 +39,7 @@ class RunContext:
     cache: Cache
     scratch: Path
     progress: Progress
+    encoder: Callable[[str], Encoder]
 
 
 class Attributor(ABC):

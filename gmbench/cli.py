@@ -118,6 +118,52 @@ def build(
     _console().print(f"wrote {folder}", highlight=False)
 
 
+@app.command()
+def audit(
+    dataset: Annotated[str, typer.Argument(help="Slug of a dataset (see `gmbench list datasets`).")],
+    neighbors_of: Annotated[
+        int | None,
+        typer.Option(min=1, help="Look for near-duplicates of so many images per source and role (default: of all)."),
+    ] = None,
+    probe_bound: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="How far from chance (0) to certainty (1) brightness, colour and file size may tell sources.",
+        ),
+    ] = 0.5,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    json: Annotated[Path | None, typer.Option(help="A file for the report.")] = None,
+) -> None:
+    """Check whether a dataset is a fair benchmark. Exit code 1 if a check fails."""
+    from gmbench.data.card import find_dataset
+    from gmbench.files import ensure_writable, write_text
+
+    card = find_dataset(dataset)
+    if json is not None:
+        ensure_writable(json.parent)
+
+    from gmbench.cache import Cache
+    from gmbench.data.audit import audit_dataset, print_audit
+    from gmbench.device import resolve_device
+
+    report = audit_dataset(
+        card,
+        Cache(),
+        _progress(),
+        neighbors_of=neighbors_of,
+        probe_bound=probe_bound,
+        device=resolve_device(device),
+    )
+    print_audit(_console(), report)
+    if json is not None:
+        write_text(json, report.model_dump_json(indent=2) + "\n")
+        _console().print(f"wrote {json}", highlight=False, soft_wrap=True)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
 @generators.command("list")
 def list_generators() -> None:
     """List the generative models that gmbench can train."""

@@ -6,15 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gmbench.errors import ParameterError
+from gmbench.errors import DataError, ParameterError
+from gmbench.pretrained import published_weights
+
+NETWORKS = ("resnet20", "resnet50", "xception", "inception_v3")
 
 
 class AttributionNetwork(nn.Module):
     """Standardises its input per channel, then body and head.
 
     Attributes:
-        body: maps (n, channels, height, width) to features (n, width).
+        body: maps (n, channels, height, width), or vectors (n, d), to features (n, width).
         head: maps features to logits (n, sources).
+        weights_sha256: of the file of published weights that the body starts from; None if it starts from random ones.
     """
 
     mean: Tensor
@@ -23,39 +27,84 @@ class AttributionNetwork(nn.Module):
     def __init__(self, body: nn.Module, width: int, sources: int, mean: Tensor, sd: Tensor) -> None:
         super().__init__()
         self.body, self.head = body, nn.Linear(width, sources)
-        self.register_buffer("mean", mean.float().view(1, -1, 1, 1))
-        self.register_buffer("sd", sd.float().clamp_min(1e-6).view(1, -1, 1, 1))
+        self.weights_sha256: str | None = None
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("sd", sd.float().clamp_min(1e-6))
 
     def features(self, x: Tensor) -> Tensor:
         """The feature of each input, (n, width): what the head sees."""
-        return self.body((x - self.mean) / self.sd)
+        per_channel = (1, -1) + (1,) * (x.ndim - 2)
+        return self.body((x - self.mean.view(per_channel)) / self.sd.view(per_channel))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
 
 
-def attribution_network(name: str, sources: int, mean: Tensor, sd: Tensor) -> AttributionNetwork:
+def attribution_network(
+    name: str, sources: int, mean: Tensor, sd: Tensor, pretrained: bool = False, weights: str = ""
+) -> AttributionNetwork:
     """A new network for inputs with as many channels as `mean` and `sd` (c,) have.
 
-    `resnet20` is the CIFAR-style residual network of He et al. (CVPR 2016, section 4.2), 64 features; `resnet50` is
-    torchvision's, with a first convolution of `c` channels, 2048 features. Both start from random weights.
+    `resnet20` is the CIFAR-style residual network of He et al. (CVPR 2016, section 4.2), 64 features. The others have
+    2048: `resnet50` is torchvision's, `xception` and `inception_v3` are timm's.
+
+    Args:
+        pretrained: start from weights trained on ImageNet, downloaded or from the file `weights`; for three channels.
+            `resnet20` has none and starts from random weights in any case.
+
+    Raises:
+        ParameterError: there is no network of that name, or it has no published weights for so many channels.
+        CannotRunError, DataError: the weights cannot be had, or are not this network's.
+    """
+    if name not in NETWORKS:
+        raise ParameterError(f"network: expected one of {', '.join(NETWORKS)}, got '{name}'.")
+    if name == "resnet20":
+        network = AttributionNetwork(cifar_resnet(len(mean), depth=20), 64, sources, mean, sd)
+    else:
+        if pretrained and len(mean) != 3:
+            raise ParameterError(f"{name} is published for 3 channels, not for {len(mean)}. Give pretrained=false.")
+        network = AttributionNetwork(_large_body(name, len(mean)), 2048, sources, mean, sd)
+        if pretrained:
+            values, network.weights_sha256 = published_weights(name, weights)
+            wanted = network.body.state_dict()
+            try:
+                network.body.load_state_dict({key: values[key] for key in wanted})
+            except (KeyError, RuntimeError) as error:
+                raise DataError(f"the weights are not those of {name}: {' '.join(str(error).split())[:200]}") from error
+    # Channels last is the faster layout of convolutions, on CPUs and on GPUs.
+    return network.to(memory_format=torch.channels_last)
+
+
+def vector_network(name: str, sources: int, mean: Tensor, sd: Tensor, hidden: int = 512) -> AttributionNetwork:
+    """A new network for vectors as long as `mean` and `sd` (d,).
+
+    `mlp` has one hidden layer with ReLU, whose `hidden` activations are the features; `linear` has none, and its
+    features are the standardised vectors.
 
     Raises:
         ParameterError: there is no network of that name.
     """
-    body: nn.Module
-    if name == "resnet20":
-        body, width = cifar_resnet(len(mean), depth=20), 64
-    elif name == "resnet50":
+    if name == "linear":
+        return AttributionNetwork(nn.Identity(), len(mean), sources, mean, sd)
+    if name == "mlp":
+        body = nn.Sequential(nn.Linear(len(mean), hidden), nn.ReLU())
+        return AttributionNetwork(body, hidden, sources, mean, sd)
+    raise ParameterError(f"head: expected 'mlp' or 'linear', got '{name}'.")
+
+
+def _large_body(name: str, channels: int) -> nn.Module:
+    if name == "resnet50":
         from torchvision.models import resnet50
 
-        body, width = resnet50(weights=None), 2048
-        body.conv1 = nn.Conv2d(len(mean), 64, 7, 2, 3, bias=False)
+        body = resnet50(weights=None)
+        if channels != 3:
+            body.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
         body.fc = nn.Identity()
-    else:
-        raise ParameterError(f"network: expected 'resnet20' or 'resnet50', got '{name}'.")
-    # Channels last is the faster layout of convolutions, on CPUs and on GPUs.
-    return AttributionNetwork(body, width, sources, mean, sd).to(memory_format=torch.channels_last)
+        return body
+    import timm
+
+    kind = "legacy_xception" if name == "xception" else name
+    return timm.create_model(kind, pretrained=False, num_classes=0, in_chans=channels)
 
 
 class ResidualBlock(nn.Module):
@@ -94,5 +143,6 @@ def cifar_resnet(channels: int, depth: int) -> nn.Sequential:
 
 
 def channel_moments(batch: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel of (n, channels, height, width)."""
-    return batch.mean((0, 2, 3)), batch.std((0, 2, 3))
+    """Mean and standard deviation of each channel of (n, channels, height, width), or of each place of (n, d)."""
+    over = [0, *range(2, batch.ndim)]
+    return batch.mean(over), batch.std(over)

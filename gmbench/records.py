@@ -16,6 +16,7 @@ from gmbench.data.card import Strict, first_problem
 from gmbench.errors import RecordError
 from gmbench.evaluators.accuracy import Accuracy
 from gmbench.evaluators.fdr import FDR
+from gmbench.evaluators.nmi import Alignment
 from gmbench.files import replacing, sha256_file
 
 SCHEMA_VERSION = 1
@@ -24,10 +25,11 @@ RECORD, PREDICTIONS = "record.json", "predictions.parquet"
 
 
 class Scores(Strict):
-    """What the evaluators say of a run."""
+    """What the evaluators say of a run. `nmi`: alignment with each design choice of the sources, by its name."""
 
     accuracy: Accuracy
     fdr: FDR
+    nmi: dict[str, Alignment] = {}
 
 
 class Environment(Strict):

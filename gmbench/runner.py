@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from gmbench.data.images import ImageSet
 from gmbench.errors import CannotRunError, MethodError
 from gmbench.evaluators.accuracy import attribution_accuracy
 from gmbench.evaluators.fdr import frechet_distance_ratio
+from gmbench.evaluators.nmi import design_alignment
 from gmbench.files import ensure_writable
 from gmbench.progress import Progress
 from gmbench.provenance import environment, harness_sha256, package_versions, peak_memory_mib
@@ -37,6 +38,9 @@ from gmbench.records import (
 from gmbench.registry import Method, Value
 from gmbench.seeds import seed_from
 from gmbench.settings import Roles, find_setting
+
+if TYPE_CHECKING:
+    from gmbench.encoders import Encoder
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,9 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
     made_in = environment(run.device)
     scratch = cache.path("runs", **identity.model_dump())
     scratch.mkdir(exist_ok=True)
-    context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress)
-    scores, probabilities, seconds = _measure(attributor, roles, context)
+    context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress, _encoder_of(run.dataset))
+    choices = [run.dataset.sources[name].choices if name in run.dataset.sources else {} for name in identity.sources]
+    scores, probabilities, seconds = _measure(attributor, roles, context, choices)
     record = Record(
         schema_version=SCHEMA_VERSION,
         identity=identity,
@@ -107,7 +112,9 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
     return Outcome(record, folder, False)
 
 
-def _measure(attributor: Attributor, roles: Roles, context: RunContext) -> tuple[Scores, np.ndarray, dict[str, float]]:
+def _measure(
+    attributor: Attributor, roles: Roles, context: RunContext, choices: Sequence[Mapping[str, str]]
+) -> tuple[Scores, np.ndarray, dict[str, float]]:
     """Fits on train, predicts and embeds test without its labels, and scores both."""
     assert roles.test.labels is not None
     unlabelled = roles.test.without_labels()
@@ -118,7 +125,7 @@ def _measure(attributor: Attributor, roles: Roles, context: RunContext) -> tuple
         probabilities = check_probabilities(attributor.predict_proba(unlabelled), unlabelled)
     with _timed(seconds, "embed"):
         features = check_features(attributor.embed(unlabelled), unlabelled)
-    with _timed(seconds, "evaluate"), context.progress.phase("evaluating", 2) as phase:
+    with _timed(seconds, "evaluate"), context.progress.phase("evaluating", 3) as phase:
         accuracy = attribution_accuracy(probabilities, roles.test.labels, roles.test.sources)
         phase.advance()
         try:
@@ -126,7 +133,9 @@ def _measure(attributor: Attributor, roles: Roles, context: RunContext) -> tuple
         except ValueError as error:
             raise MethodError(f"embed: {error}.") from error
         phase.advance()
-    return Scores(accuracy=accuracy, fdr=fdr), probabilities, seconds
+        nmi = design_alignment(features, roles.test.labels, choices)
+        phase.advance()
+    return Scores(accuracy=accuracy, fdr=fdr, nmi=nmi), probabilities, seconds
 
 
 def check_probabilities(probabilities: np.ndarray, images: ImageSet) -> np.ndarray:
@@ -202,6 +211,20 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = round(time.perf_counter() - started, 2)
 
 
+def _encoder_of(card: DatasetCard) -> Callable[[str], Encoder]:
+    def encoder(kind: str) -> Encoder:
+        from gmbench.encoders import find_encoder
+
+        return find_encoder(card, kind)
+
+    return encoder
+
+
 def _training_of(attributor: Attributor) -> dict[str, Any]:
     training = getattr(attributor, "training_", None)
-    return {} if training is None else asdict(training)
+    described: dict[str, Any] = asdict(training) if is_dataclass(training) else dict(training or {})  # type: ignore[arg-type]
+    if weights := getattr(getattr(attributor, "network_", None), "weights_sha256", None):
+        described["weights_sha256"] = weights
+    if encoder := getattr(attributor, "encoder_", None):
+        described["encoder_sha256"] = encoder.sha256
+    return described

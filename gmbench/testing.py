@@ -9,10 +9,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 
 from gmbench.attributor import RunContext
 from gmbench.cache import Cache
 from gmbench.data.images import ImageSet
+from gmbench.encoders import Encoder
 from gmbench.progress import Progress
 from gmbench.registry import TYPES, Method, Value
 from gmbench.runner import check_features, check_probabilities
@@ -74,8 +76,14 @@ def _fitted(method: Method, parameters: Mapping[str, Value], images: ImageSet) -
         scratch = Path(folder) / "scratch"
         scratch.mkdir()
         manifold = images[(rank >= 13) & (images.labels == 0)]
-        context = RunContext(manifold, 11, "cpu", Cache(Path(folder) / "cache"), scratch, Progress())
+        context = RunContext(manifold, 11, "cpu", Cache(Path(folder) / "cache"), scratch, Progress(), _encoder)
         return method.build(parameters).fit(images[rank < 10], images[(rank >= 10) & (rank < 13)], context)
+
+
+def _encoder(kind: str) -> Encoder:
+    """An encoder that has learned nothing, which is enough to keep to the contract."""
+    torch.manual_seed(len(kind))
+    return Encoder().eval()
 
 
 def _example(sources: int, per_source: int, size: int, seed: int) -> ImageSet:

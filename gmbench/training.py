@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gmbench.attributor import RunContext
 from gmbench.checkpoints import Stateful, load_checkpoint, save_checkpoint
-from gmbench.errors import MethodError
+from gmbench.errors import MethodError, ParameterError
 
 STEPS_PER_EPOCH_AT_LEAST = 25
 
@@ -34,15 +34,26 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a network is trained: AdamW with a cosine schedule to zero.
+    """How a network is trained.
 
     An epoch is one pass over the images, but at least 25 steps, so that a few images are trained on as long as many.
+
+    Attributes:
+        epochs: at most so many.
+        weight_decay: decoupled from the gradient (AdamW); with 0 this is Adam.
+        schedule: of the learning rate: `cosine` falls to zero over all epochs, `constant` stays, `plateau` falls to a
+            tenth when validation accuracy has not risen by 0.001 for `patience` epochs.
+        patience: `cosine` and `constant` stop after so many epochs without a better one, `plateau` stops when the
+            learning rate falls below a hundredth of what it was; 0: never.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
-    weight_decay: float
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: str = "cosine"
+    patience: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,14 +74,20 @@ def train_classifier(
     options: TrainingOptions,
     context: RunContext,
     name: str = "network",
+    loss_of: Callable[[Tensor, Tensor, np.ndarray], Tensor] | None = None,
 ) -> TrainingResult:
-    """Trains with cross-entropy and leaves the network as it was after the epoch with the best validation accuracy.
+    """Trains with cross-entropy, or another loss, and keeps the epoch with the best validation accuracy.
 
-    Of epochs with equal accuracy, the one with the lower validation loss counts. After every epoch a checkpoint goes to
-    the run's scratch folder; a training that was stopped goes on from there and ends as if it had not been.
+    The network is left as it was after that epoch. Of epochs with equal accuracy, the one with the lower validation
+    loss counts. After every epoch a checkpoint goes to the run's scratch folder; a training that was stopped goes on
+    from there and ends as if it had not been.
+
+    Parameters that need no gradient are left as they are. Random augmentation in `train.batch` draws from torch's
+    generator, whose state is part of the checkpoint.
 
     Args:
         name: tells the trainings of one run apart.
+        loss_of: the loss of a batch from the network's output, the labels and the rows of the batch.
 
     Raises:
         MethodError: the run has trained something else under this name.
@@ -79,8 +96,11 @@ def train_classifier(
     fabric = _fabric(context.device)
     batch_size = min(options.batch_size, len(train))
     steps = max(STEPS_PER_EPOCH_AT_LEAST, math.ceil(len(train) / batch_size))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs * steps)
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        learned, lr=options.learning_rate, betas=options.betas, weight_decay=options.weight_decay
+    )
+    schedule = _Schedule(optimizer, options, steps)
     model, fabric_optimizer = fabric.setup(network, optimizer)
     order = np.random.default_rng(context.seed)
     torch.manual_seed(context.seed)
@@ -100,20 +120,24 @@ def train_classifier(
         phase.advance(len(accuracies) * steps)
         started = time.monotonic() - seconds
         for epoch in range(len(accuracies), options.epochs):
+            if schedule.over:
+                break
             model.train()
             for rows in _shuffled(len(train), batch_size, steps, order):
                 x = fabric.to_device(torch.from_numpy(train.batch(rows)))
                 y = fabric.to_device(torch.from_numpy(train_labels[rows]))
-                loss = F.cross_entropy(model(x), y)
+                output = model(x)
+                loss = F.cross_entropy(output, y) if loss_of is None else loss_of(output, y, rows)
                 fabric_optimizer.zero_grad()
                 fabric.backward(loss)
                 fabric_optimizer.step()
-                schedule.step()
+                schedule.after_step()
                 phase.advance()
             accuracy, val_loss = _validate(network, val, val_labels, context.device)
             accuracies.append(accuracy)
             if (accuracy, -val_loss) > best["score"]:
                 best = {"epoch": epoch + 1, "score": (accuracy, -val_loss), "network": deepcopy(network.state_dict())}
+            schedule.after_epoch(accuracy, better=best["epoch"] == epoch + 1)
             phase.advance(0, f"epoch {epoch + 1} val {accuracy:.1%}")
             seconds = time.monotonic() - started
             values = {
@@ -142,6 +166,48 @@ def apply_network(
         for start in range(0, len(inputs), batch_size)
     ]
     return torch.cat(outputs).float().cpu().numpy()
+
+
+class _Schedule:
+    """The learning rate, and when to stop, from step to step and from epoch to epoch."""
+
+    LEAST_GAIN = 0.001
+
+    def __init__(self, optimizer: torch.optim.Optimizer, options: TrainingOptions, steps: int) -> None:
+        if options.schedule not in ("cosine", "constant", "plateau"):
+            raise ParameterError(f"schedule: expected cosine, constant or plateau, got '{options.schedule}'.")
+        self.optimizer, self.options, self.steps = optimizer, options, steps
+        self.done, self.epochs_without, self.best, self.over = 0, 0, -1.0, False
+
+    def after_step(self) -> None:
+        self.done += 1
+        if self.options.schedule == "cosine":
+            share = self.done / (self.options.epochs * self.steps)
+            self._set(self.options.learning_rate * 0.5 * (1 + math.cos(math.pi * share)))
+
+    def after_epoch(self, accuracy: float, better: bool) -> None:
+        if self.options.schedule == "plateau":
+            better = accuracy > self.best + self.LEAST_GAIN
+        self.best = max(self.best, accuracy)
+        self.epochs_without = 0 if better else self.epochs_without + 1
+        if not self.options.patience or self.epochs_without < self.options.patience:
+            return
+        if self.options.schedule == "plateau":
+            self.epochs_without = 0
+            self._set(self.optimizer.param_groups[0]["lr"] / 10)
+            self.over = self.optimizer.param_groups[0]["lr"] < self.options.learning_rate / 100 * 0.99
+        else:
+            self.over = True
+
+    def _set(self, learning_rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("done", "epochs_without", "best", "over")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
 
 def _digest(network: nn.Module, *others: object) -> str:

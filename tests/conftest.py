@@ -15,6 +15,7 @@ from gmbench.data.card import ROLES, Counts, DatasetCard, RealImages, Source
 from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.data.images import ImageSet
 from gmbench.data.storage import role_path, write_manifest, write_role
+from gmbench.encoders import Encoder
 from gmbench.progress import Progress
 
 SOURCES = ("real", "blurred", "noisy")
@@ -92,7 +93,7 @@ def context(tiny: Dataset, tmp_path: Path) -> RunContext:
     """What a run would lend to a method on the small dataset."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    return RunContext(tiny["manifold"], 7, "cpu", Cache(), scratch, Progress())
+    return RunContext(tiny["manifold"], 7, "cpu", Cache(), scratch, Progress(), lambda kind: Encoder().eval())
 
 
 def image_set(pixels: np.ndarray, labels: np.ndarray | None = None, sources: tuple[str, ...] = SOURCES) -> ImageSet:

@@ -10,7 +10,16 @@ import pytest
 from gmbench.registry import Method, find_method, methods
 from gmbench.testing import check_attributor
 
-QUICK = {"manifpt-rgb": {"epochs": 1}, "manifpt-freq": {"epochs": 1}}
+QUICK = {
+    "manifpt-rgb": {"epochs": 1},
+    "manifpt-freq": {"epochs": 1},
+    "marra18": {"epochs": 1, "batch_size": 8},
+    "marra19": {"epochs": 1, "later_epochs": 1, "batch_size": 4},
+    "nataraj19": {"epochs": 1, "batch_size": 2},
+    "wang20": {"epochs": 1, "batch_size": 8},
+    "wang20-spectrum": {"epochs": 1, "batch_size": 8},
+    "yu19": {"epochs": 1, "batch_size": 4},
+}
 
 CARD = """
 title = "Example"

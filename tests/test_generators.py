@@ -9,19 +9,24 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import make_card
 
+import gmbench.encoders.train
 import gmbench.generators.train
 from gmbench.data.card import DatasetCard, find_dataset
 from gmbench.data.reals import Reals
+from gmbench.encoders import load_encoder
 from gmbench.errors import DataError, NotFoundError, OutputError, ParameterError
 from gmbench.generators import catalogue, find_generator
-from gmbench.generators.adversarial import between, slope_penalty
-from gmbench.generators.build import _without_near_duplicates, build_dataset
+from gmbench.generators.adversarial import between, slope_penalty, squared_slope
+from gmbench.generators.build import Part, build_dataset, without_near_duplicates
+from gmbench.generators.ddgan import DiffusionSteps
 from gmbench.generators.ddpm import DDPM
 from gmbench.generators.generator import Generator
 from gmbench.generators.glow import ActNorm, AffineCoupling, Flow, Glow, InvertibleConvolution
 from gmbench.generators.images import training_images, write_samples
+from gmbench.generators.stylegan2 import ModulatedConvolution, larger, smaller
 from gmbench.generators.train import (
     TrainingPlan,
     load_generator,
@@ -41,6 +46,17 @@ SMALL = {
     "dragan-gp": {"width": 16, "latent": 16},
     "beta-vae": {"width": 8, "latent": 8, "learning_rate": 2e-3},
     "glow": {"depth": 1, "hidden": 16, "levels": 2, "warmup": 1, "ema_decay": 0.9},
+    "stylegan2": {"width": 8, "latent": 16, "mapping_layers": 2, "ema_decay": 0.8},
+    "ddgan": {"width": 8, "latent": 16, "ema_decay": 0.8, "learning_rate": 2e-3},
+    "dfc-vae": {"width": 8, "latent": 8, "perception_steps": 5, "learning_rate": 2e-3},
+    "ldm": {
+        "autoencoder_width": 8,
+        "width": 16,
+        "autoencoder_steps": 30,
+        "sampling_steps": 10,
+        "ema_decay": 0.8,
+        "learning_rate": 2e-3,
+    },
     "ddpm": {"width": 8, "sampling_steps": 10, "ema_decay": 0.9, "learning_rate": 2e-3},
 }
 
@@ -194,11 +210,14 @@ def test_near_duplicates_are_left_out() -> None:
     images = squares(3)
     nearly, other = images[:1] + 1, squares(3, seed=8)
     none = np.full(4, None)
-    candidates = {"manifold": Reals(images, none[:3]), "real": Reals(np.concatenate([nearly, other]), none)}
-    chosen = _without_near_duplicates(candidates, {"manifold": 3, "real": 3})
-    np.testing.assert_array_equal(chosen["real"].images, other)
+    manifold = Part("real", "manifold", Reals(images, none[:3]))
+    real = Part("real", "train", Reals(np.concatenate([nearly, other]), none))
+    chosen = without_near_duplicates([(manifold, 3), (real, 3)], [])
+    np.testing.assert_array_equal(chosen[1].images.images, other)
+    alone = without_near_duplicates([(real, 3)], [manifold])
+    np.testing.assert_array_equal(alone[0].images.images, other)
     with pytest.raises(DataError, match="'real' gave 3 distinct images, expected 4"):
-        _without_near_duplicates(candidates, {"manifold": 3, "real": 4})
+        without_near_duplicates([(manifold, 3), (real, 4)], [])
 
 
 def test_an_empty_folder_has_no_generator(tmp_path: Path) -> None:
@@ -337,7 +356,7 @@ def test_ddpm_adds_noise_as_the_paper_says() -> None:
         assert noisy.var().item() == pytest.approx(1 - kept[time].item(), abs=0.03)
 
 
-def test_build_makes_a_whole_dataset(tmp_path: Path) -> None:
+def test_build_makes_a_whole_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From real images to files that load: all generators trained, roles assigned, README and picture written."""
     from test_data import write_fashion_mnist
 
@@ -353,7 +372,10 @@ def test_build_makes_a_whole_dataset(tmp_path: Path) -> None:
         for name, source in original.sources.items()
         if source.generator in ("ddpm", "glow")
     }
-    described = original.model_dump() | {"images": {"per_source": 10, "manifold": 20}, "sources": short}
+    encoders = {"sl": "encoders/sl.safetensors", "ssl": "encoders/ssl.safetensors"}
+    monkeypatch.setattr(gmbench.encoders.train, "STEPS", {"sl": 2, "ssl": 2})
+    counts = {"per_source": 10, "manifold": 20}
+    described = original.model_dump() | {"images": counts, "sources": short, "encoders": encoders}
     card = DatasetCard(**described)
     folder = build_dataset(card, tmp_path / "work", tmp_path / "out", reals, "cpu", Progress())
     dataset = load_dataset(card, Cache(), Progress(), folder)
@@ -364,8 +386,121 @@ def test_build_makes_a_whole_dataset(tmp_path: Path) -> None:
     assert "MIT" in readme
     assert dataset.revision in readme
     assert (folder / "samples.png").exists()
+    assert "Fréchet distance" in readme
+    assert '"dataset":"gm-garments"' in (folder / "audit.json").read_text(encoding="utf-8").replace('": "', '":"')
+    assert load_encoder(card, "ssl", folder).body is not None
     again = build_dataset(card, tmp_path / "work", tmp_path / "again", reals, "cpu", Progress())
     assert load_dataset(card, Cache(), Progress(), again).revision == dataset.revision
+
+
+class TestStyleGAN2:
+    """Closed forms of its parts."""
+
+    def test_modulation_is_that_of_the_weights(self) -> None:
+        """Scaling inputs and outputs equals a convolution with modulated, demodulated weights per image."""
+        torch.manual_seed(0)
+        layer = ModulatedConvolution(3, 4, 3, style=5)
+        x, style = torch.randn(2, 3, 8, 8), torch.randn(2, 5)
+        weights = layer.convolution.weight * layer.convolution.scale
+        for image, scale, found in zip(x, layer.style(style), layer(x, style), strict=True):
+            modulated = weights * scale[None, :, None, None]
+            modulated = modulated / (modulated.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
+            torch.testing.assert_close(found, F.conv2d(image, modulated, padding=1), rtol=1e-4, atol=1e-5)
+
+    def test_sampling_up_and_down_keeps_constants(self) -> None:
+        """The filters sum to one; down after up keeps a constant image."""
+        x = torch.full((1, 2, 8, 8), 3.0)
+        torch.testing.assert_close(larger(x), torch.full((1, 2, 16, 16), 3.0))
+        torch.testing.assert_close(smaller(larger(x))[..., 1:-1, 1:-1], x[..., 1:-1, 1:-1])
+
+    def test_truncation_zero_gives_the_mean_style(self) -> None:
+        """Without noise, all images are one."""
+        model = make("stylegan2").eval()
+        model.truncation = 0.0
+        samples = model.sample(3, torch.Generator().manual_seed(0))
+        torch.testing.assert_close(samples[0], samples[1])
+
+
+def test_squared_slope_of_a_plane() -> None:
+    """A critic a·x has slope |a| everywhere: R1 is |a|^2."""
+    direction = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
+    assert squared_slope(lambda x: (x * direction).sum((1, 2, 3)), torch.randn(5, 2, 1, 1)) == pytest.approx(25)
+
+
+class TestDDGAN:
+    """Its diffusion in four steps."""
+
+    def test_the_last_step_is_almost_noise_and_the_first_is_the_image(self) -> None:
+        """The variance-preserving schedule: exp(-0.05 t - 9.95 t^2 / 1) of the power is kept at t in [0, 1]."""
+        steps = DiffusionSteps(4)
+        t = torch.arange(5) / 4
+        torch.testing.assert_close(steps.kept, torch.exp(-0.1 * t - 0.5 * 19.9 * t**2))
+
+    def test_pairs_have_the_marginals(self) -> None:
+        """A constant image, diffused in two stages, has mean and variance of diffusing it at once."""
+        torch.manual_seed(0)
+        steps = DiffusionSteps(4)
+        image = torch.full((20000, 1, 1, 1), 0.8)
+        for time in (1, 2, 4):
+            previous, noisy = steps.pair(image, torch.full((20000,), time))
+            for x, kept in ((previous, steps.kept[time - 1]), (noisy, steps.kept[time])):
+                assert x.mean().item() == pytest.approx(0.8 * kept.sqrt().item(), abs=0.03)
+                assert x.var().item() == pytest.approx(1 - kept.item(), abs=0.03)
+
+    def test_the_posterior_of_the_true_image_has_the_marginal_before(self) -> None:
+        """Bayes: drawing back from the noisy image, with the image known, gives the distribution one step earlier."""
+        torch.manual_seed(0)
+        steps = DiffusionSteps(4)
+        image, time = torch.full((20000, 1, 1, 1), -0.5), torch.full((20000,), 3)
+        _, noisy = steps.pair(image, time)
+        back = steps.posterior(image, noisy, time, torch.randn_like(image))
+        assert back.mean().item() == pytest.approx(-0.5 * steps.kept[2].sqrt().item(), abs=0.03)
+        assert back.var().item() == pytest.approx(1 - steps.kept[2].item(), abs=0.03)
+        first = torch.ones_like(time)
+        torch.testing.assert_close(steps.posterior(image, noisy, first, torch.randn_like(image)), image)
+
+
+class TestDFCVAE:
+    """Its perception."""
+
+    def test_equal_images_have_no_feature_loss(self) -> None:
+        """And different ones have some; the fixed network does not learn with the autoencoder."""
+        model = make("dfc-vae")
+        images = torch.rand(4, 1, 32, 32) * 2 - 1
+        assert model.feature_loss(images, images) == 0
+        assert model.feature_loss(images.flip(3), images) > 0
+        before = [value.clone() for value in model.perception.parameters()]
+        model.train()
+        model.train_step(images, 6)
+        assert all(torch.equal(*pair) for pair in zip(before, model.perception.parameters(), strict=True))
+
+    def test_unknown_perception(self) -> None:
+        """What there is is named."""
+        with pytest.raises(ParameterError, match="'rotation' or 'vgg19'"):
+            find_generator("dfc-vae").load()(32, 1, perception="vgg16")
+
+
+def test_ldm_trains_one_part_after_the_other() -> None:
+    """First the autoencoder alone, then the diffusion alone, on latents of unit variance."""
+    model = make("ldm").train()
+    real = to_tensor(squares(16), "cpu")
+
+    def weights(module: torch.nn.Module) -> list[torch.Tensor]:
+        return [value.clone() for value in module.parameters()]
+
+    def changed(module: torch.nn.Module, before: list[torch.Tensor]) -> bool:
+        return any(not torch.equal(*pair) for pair in zip(before, module.parameters(), strict=True))
+
+    autoencoder, diffusion = weights(model.autoencoder), weights(model.network)
+    model.train_step(real, 1)
+    assert changed(model.autoencoder, autoencoder)
+    assert not changed(model.network, diffusion)
+    autoencoder = weights(model.autoencoder)
+    model.train_step(real, 31)
+    assert not changed(model.autoencoder, autoencoder)
+    assert changed(model.network, diffusion)
+    latents = model.autoencoder.encode(real).latent_dist.sample() * model.scale
+    assert latents.std().item() == pytest.approx(1, abs=0.1)
 
 
 class TestCommands:

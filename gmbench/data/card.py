@@ -46,7 +46,7 @@ class Source(Strict):
     @model_validator(mode="before")
     @classmethod
     def _from_catalogue(cls, entry: dict[str, Any]) -> dict[str, Any]:
-        if "generator" not in entry:
+        if entry.get("generator") is None:
             return entry
         card = find_generator(entry["generator"])
         known = {"title": card.title, "family": card.family, "paper": card.paper, "choices": card.choices}
@@ -54,11 +54,12 @@ class Source(Strict):
 
 
 class RealImages(Strict):
-    """Where the real images come from, and under which licence."""
+    """Where the real images come from, and under which licence. `pool`: those that gmbench makes datasets from."""
 
     title: str
     licence: str
     url: str
+    pool: Literal["fashion-mnist", "photographs"] | None = None
     categories: list[str] = []
 
 
@@ -70,7 +71,7 @@ class Counts(Strict):
 
 
 class DatasetCard(Strict):
-    """What a dataset is: its real images, its sources, its size and where it is kept."""
+    """What a dataset is: its real images, its sources, its size, where it is kept, and its encoders' files."""
 
     slug: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     title: str
@@ -81,6 +82,7 @@ class DatasetCard(Strict):
     images: Counts
     sources: dict[str, Source]
     embedded: bool = False
+    encoders: dict[Literal["sl", "ssl"], str] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:

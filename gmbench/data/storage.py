@@ -2,7 +2,8 @@
 
 The folder is laid out as a dataset repository on the Hugging Face Hub, so `datasets.load_dataset(folder)` reads it
 without gmbench. Columns: `image` (PNG), `id` (from the pixels), `source` (`real` or a source of the card), `category`
-(what a real image shows, where that is known).
+(what a real image shows, where that is known), and in some datasets `region` (where in a photograph a real image is
+from).
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ class Manifest(Strict):
     dataset: str
     files: dict[str, StoredFile]
     roles_sha256: str
+    encoders: dict[str, str] = {}
     provenance: dict[str, Any] = {}
 
     @property
     def revision(self) -> str:
-        """Names the content: 40 hexadecimal digits from the files' sha256."""
-        text = "\n".join(f"{path} {stored.sha256}" for path, stored in sorted(self.files.items()))
+        """Names the content: 40 hexadecimal digits from the sha256 of the images' and the encoders' files."""
+        digests = {path: stored.sha256 for path, stored in self.files.items()} | self.encoders
+        text = "\n".join(f"{path} {sha256}" for path, sha256 in sorted(digests.items()))
         return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
@@ -72,13 +75,16 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def write_role(path: Path, pixels: np.ndarray, sources: Sequence[str], categories: Sequence[str | None]) -> list[str]:
+def write_role(
+    path: Path,
+    pixels: np.ndarray,
+    sources: Sequence[str],
+    categories: Sequence[str | None],
+    regions: Sequence[str | None] | None = None,
+) -> list[str]:
     """Writes uint8 RGB images (n, height, width, 3) of one role, in the order of their ids, which it returns."""
     import datasets
 
-    features = datasets.Features(
-        {name: datasets.Value("string") for name in ("id", "source", "category")} | {"image": datasets.Image()}
-    )
     ids = [image_id(image) for image in pixels]
     order = sorted(range(len(ids)), key=ids.__getitem__)
     columns = {
@@ -87,6 +93,10 @@ def write_role(path: Path, pixels: np.ndarray, sources: Sequence[str], categorie
         "source": [sources[i] for i in order],
         "category": [categories[i] for i in order],
     }
+    if regions is not None:
+        columns["region"] = [regions[i] for i in order]
+    texts = {name: datasets.Value("string") for name in columns if name != "image"}
+    features = datasets.Features({"image": datasets.Image()} | texts)
     datasets.disable_progress_bars()
     table = datasets.Dataset.from_dict(columns, features=features)
     with replacing(path) as aside:
@@ -95,12 +105,13 @@ def write_role(path: Path, pixels: np.ndarray, sources: Sequence[str], categorie
 
 
 def write_manifest(folder: Path, card: DatasetCard, ids: dict[str, list[str]], provenance: dict[str, Any]) -> Manifest:
-    """Describes the role files of a folder, given the ids in each."""
+    """Describes the role files of a folder, given the ids in each, and the encoders there."""
     files = {
         role_path(role): StoredFile(sha256=sha256_file(folder / role_path(role)), rows=len(ids[role])) for role in ROLES
     }
     digest = roles_sha256((id, role) for role in ROLES for id in ids[role])
-    manifest = Manifest(dataset=card.slug, files=files, roles_sha256=digest, provenance=provenance)
+    encoders = {path: sha256_file(folder / path) for path in card.encoders.values()}
+    manifest = Manifest(dataset=card.slug, files=files, roles_sha256=digest, encoders=encoders, provenance=provenance)
     write_text(folder / MANIFEST, json.dumps(manifest.model_dump(), indent=2) + "\n")
     return manifest
 

@@ -76,10 +76,20 @@ def non_saturating_loss(judged_fake: Tensor) -> Tensor:
 
 def slope_penalty(critic: Callable[[Tensor], Tensor], points: Tensor, one_sided: bool = False) -> Tensor:
     """Mean of (|gradient of the critic| - 1)^2 at some points; one-sided, slopes below 1 cost nothing."""
+    excess = _gradient(critic, points).norm(dim=1) - 1
+    return (excess.clamp_min(0) if one_sided else excess).square().mean()
+
+
+def squared_slope(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """Mean of |gradient of the critic|^2 at some points: R1 (Mescheder et al., ICML 2018) at real images."""
+    return _gradient(critic, points).square().sum(dim=1).mean()
+
+
+def _gradient(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+    """The critic's gradient at each point, flattened to (n, values), through which one can go back."""
     points = points.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
-    excess = gradient.flatten(1).norm(dim=1) - 1
-    return (excess.clamp_min(0) if one_sided else excess).square().mean()
+    return gradient.flatten(1)
 
 
 def between(real: Tensor, fake: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Making an embedded dataset: train its generators on real images, sample them, assign roles, write the files."""
+"""Making an embedded dataset: train its generators and encoders on real images, assign roles, write the files."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,72 +12,100 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from gmbench.cache import Cache
+from gmbench.data.audit import NEAR_DUPLICATE, AuditReport, audit_dataset, audit_markdown
 from gmbench.data.card import REAL, ROLES, DatasetCard
-from gmbench.data.reals import Reals, fashion_mnist
+from gmbench.data.reals import SHARES, Reals, real_pools
 from gmbench.data.storage import Manifest, image_id, role_path, write_manifest, write_role
+from gmbench.encoders import Encoder, encode, load_encoder
+from gmbench.encoders.train import train_encoder
 from gmbench.errors import DataError
 from gmbench.files import ensure_writable, write_text
+from gmbench.generators.quality import frechet_distance, precision_and_recall
 from gmbench.generators.train import TrainingPlan, sample_generator, save_grid, train_generator
 from gmbench.progress import Progress
 from gmbench.seeds import seed_from
 
-NEAR_DUPLICATE = 4.0
 SPARE = 1.1
-SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
+SAMPLES_SHOWN = 24
+REGIONS = ", `region` (photograph and cell of 64 pixels that a real crop is from; no cell has crops in two roles)"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one source and one role, or of one source and no role yet."""
+
+    source: str
+    role: str | None
+    images: Reals
 
 
 def build_dataset(
     card: DatasetCard, work: Path, out: Path, reals_folder: Path | None, device: str, progress: Progress
 ) -> Path:
-    """Makes the dataset of a card in `out`; trained generators stay in `work`, and are not trained again.
+    """Makes the dataset of a card in `out`; trained generators and encoders stay in `work`, and are kept.
 
-    Generators are trained on all of Fashion-MNIST's training images of the card's categories. The manifold is drawn
-    from these, as in section 3.2 of the paper; the images of source `real` come from Fashion-MNIST's test images.
+    Generators are trained on real images of which the manifold is a part, as in section 3.2 of the paper; no generator
+    has seen the images of source `real`. Encoders are trained on the manifold and the real images of role train.
     """
     untrained = [name for name, source in card.sources.items() if source.generator is None or source.training is None]
     if untrained:
         raise DataError(f"{card.slug} cannot be built: its card does not say how to train '{untrained[0]}'.")
     ensure_writable(out)
-    cache = Cache()
-    categories = card.real.categories
-    seen = fashion_mnist("train", categories, card.resolution, reals_folder)
-    unseen = fashion_mnist("t10k", categories, card.resolution, reals_folder)
+    pools = real_pools(card, reals_folder)
+    counts = {role: round(share * card.images.per_source) for role, share in SHARES.items()}
+    drawn = [(Part(REAL, "manifold", pools.seen), card.images.manifold)]
+    drawn += [(Part(REAL, role, pools.unseen[role]), count) for role, count in counts.items()]
+    reals = without_near_duplicates([(_some(card, part, round(SPARE * n)), n) for part, n in drawn], [])
 
-    wanted = {"manifold": card.images.manifold, REAL: card.images.per_source}
-    candidates = {
-        "manifold": _drawn(seen, wanted["manifold"], seed_from(card.slug, "manifold")),
-        REAL: _drawn(unseen, wanted[REAL], seed_from(card.slug, REAL)),
-    }
-    provenance: dict[str, Any] = {"command": f"gmbench build {card.slug} --work DIR", "sources": {}}
+    seen_by_encoders = _joined([part.images for part in reals if part.role in ("manifold", "train")])
+    for kind, path in card.encoders.items():
+        pixels, categories = _rgb(seen_by_encoders.images), seen_by_encoders.categories
+        seed = seed_from(card.slug, "encoder", kind)
+        train_encoder(kind, pixels, categories, seed, work / path, device, progress)
+
+    sampled, trained = [], {}
     for name in card.sources:
-        described = train_generator(_plan(card, name), seen.images, work / name, device=device, progress=progress)
-        sampling_seed = seed_from(card.slug, name, "samples")
-        wanted[name] = card.images.per_source
-        n = round(SPARE * wanted[name])
-        samples = cache.array(
-            "samples",
-            partial(sample_generator, work / name, n, sampling_seed, device=device, progress=progress),
-            weights=described["sha256"],
-            n=n,
-            seed=sampling_seed,
-        )
-        candidates[name] = Reals(samples, np.full(n, None))
-        provenance["sources"][name] = described | {"sampling_seed": sampling_seed}
+        samples, trained[name] = _generated(card, name, pools.seen.images, work / name, device, progress)
+        sampled.append((Part(name, None, samples), card.images.per_source))
+    chosen = reals + [part for whole in without_near_duplicates(sampled, reals) for part in _with_roles(whole, counts)]
 
-    chosen = _without_near_duplicates(candidates, wanted)
     with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         new, old = Path(folder) / "new", Path(folder) / "old"
-        ids = _write_roles(chosen, new)
+        ids = {role: _write(role, [part for part in chosen if part.role == role], new) for role in ROLES}
+        for path in card.encoders.values():
+            (new / path).parent.mkdir(exist_ok=True)
+            (new / path).write_bytes((work / path).read_bytes())
+        provenance = {"command": f"gmbench build {card.slug} --work DIR", "sources": trained}
         manifest = write_manifest(new, card, ids, provenance)
-        rows = [_rgb(part.images[:24]) for name, part in chosen.items() if name != "manifold"]
-        save_grid(np.concatenate(rows), new / "samples.png", columns=24)
-        write_text(new / "README.md", dataset_readme(card, manifest))
+        encoder = load_encoder(card, "sl", new) if "sl" in card.encoders else None
+        quality = {} if encoder is None else _quality(card, chosen, encoder, device)
+        audit = audit_dataset(card, Cache(), progress, new, device=device)
+        save_grid(np.concatenate([_rows_of(chosen, name) for name in card.classes]), new / "samples.png", SAMPLES_SHOWN)
+        write_text(new / "audit.json", audit.model_dump_json(indent=2) + "\n")
+        write_text(new / "README.md", dataset_readme(card, manifest, quality, audit))
         out.replace(old)
         new.replace(out)
     return out
 
 
-def _plan(card: DatasetCard, name: str) -> TrainingPlan:
+def _generated(
+    card: DatasetCard, name: str, seen: np.ndarray, folder: Path, device: str, progress: Progress
+) -> tuple[Reals, dict[str, Any]]:
+    """Samples of a source, some more than are needed, and how they were made."""
+    described = train_generator(training_plan(card, name), seen, folder, device=device, progress=progress)
+    n, seed = round(SPARE * card.images.per_source), seed_from(card.slug, name, "samples")
+    samples = Cache().array(
+        "samples",
+        partial(sample_generator, folder, n, seed, device=device, progress=progress),
+        weights=described["sha256"],
+        n=n,
+        seed=seed,
+    )
+    return Reals(samples, np.full(n, None)), described | {"sampling_seed": seed}
+
+
+def training_plan(card: DatasetCard, name: str) -> TrainingPlan:
+    """How a source of a card is trained; the seed comes from their names."""
     source = card.sources[name]
     assert source.generator is not None
     assert source.training is not None
@@ -85,63 +114,101 @@ def _plan(card: DatasetCard, name: str) -> TrainingPlan:
     return TrainingPlan(source.generator, training.steps, seed, training.batch_size, dict(training.parameters))
 
 
-def _drawn(reals: Reals, n: int, seed: int) -> Reals:
-    rows = np.random.default_rng(seed).permutation(len(reals.images))[: round(SPARE * n)]
-    return Reals(reals.images[rows], reals.categories[rows])
-
-
-def _without_near_duplicates(candidates: dict[str, Reals], wanted: dict[str, int]) -> dict[str, Reals]:
-    """The first so many images of each part that differ by at least 4 grey levels (root mean square) from all before.
+def without_near_duplicates(candidates: list[tuple[Part, int]], before: list[Part]) -> list[Part]:
+    """Of each part the first so many images that differ by at least 4 grey levels (root mean square) from all before.
 
     Raises:
         DataError: a part has too few distinct images.
     """
-    chosen: dict[str, Reals] = {}
-    kept_before = np.empty((0, candidates[REAL].images[0].size), dtype=np.float32)
-    for name, part in candidates.items():
-        flat = part.images.reshape(len(part.images), -1).astype(np.float32)
+    chosen: list[Part] = []
+    kept_before = np.concatenate([_flat(part.images) for part in before]) if before else None
+    for part, wanted in candidates:
+        flat = _flat(part.images)
         least = NEAR_DUPLICATE * np.sqrt(flat.shape[1])
-        is_new = (cdist(flat, kept_before) >= least).all(axis=1) if len(kept_before) else np.ones(len(flat), bool)
+        is_new = np.ones(len(flat), bool) if kept_before is None else (cdist(flat, kept_before) >= least).all(axis=1)
         among = cdist(flat, flat) < least
         rows: list[int] = []
         for row in np.flatnonzero(is_new):
             if not among[row, rows].any():
                 rows.append(int(row))
-        if len(rows) < wanted[name]:
-            raise DataError(f"'{name}' gave {len(rows)} distinct images, expected {wanted[name]}: it repeats itself.")
-        kept = rows[: wanted[name]]
-        chosen[name] = Reals(part.images[kept], part.categories[kept])
-        kept_before = np.concatenate([kept_before, flat[kept]])
+        if len(rows) < wanted:
+            raise DataError(f"'{part.source}' gave {len(rows)} distinct images, expected {wanted}: it repeats itself.")
+        kept = rows[:wanted]
+        chosen.append(Part(part.source, part.role, part.images.take(kept)))
+        kept_before = flat[kept] if kept_before is None else np.concatenate([kept_before, flat[kept]])
     return chosen
 
 
-def _write_roles(chosen: dict[str, Reals], out: Path) -> dict[str, list[str]]:
-    """Writes every role's file. Of a source, the lowest ids are for train, the next for val, then test."""
-    parts: dict[str, list[tuple[np.ndarray, str, Any]]] = {role: [] for role in ROLES}
-    for name, part in chosen.items():
-        pixels = _rgb(part.images)
-        if name == "manifold":
-            parts["manifold"] += [(image, REAL, what) for image, what in zip(pixels, part.categories, strict=True)]
-            continue
-        order = sorted(range(len(pixels)), key=lambda i: image_id(pixels[i]))
-        start = 0
-        for role, share in SHARES.items():
-            end = start + round(share * len(pixels))
-            parts[role] += [(pixels[i], name, part.categories[i]) for i in order[start:end]]
-            start = end
-    ids = {}
-    for role, images in parts.items():
-        stacked = np.stack([image for image, _, _ in images])
-        sources, categories = [name for _, name, _ in images], [what for _, _, what in images]
-        ids[role] = write_role(out / role_path(role), stacked, sources, categories)
-    return ids
+def _flat(reals: Reals) -> np.ndarray:
+    return reals.images.reshape(len(reals), -1).astype(np.float32)
+
+
+def _some(card: DatasetCard, part: Part, n: int) -> Part:
+    """Some of a part's images, at random."""
+    order = np.random.default_rng(seed_from(card.slug, part.source, str(part.role))).permutation(len(part.images))
+    return Part(part.source, part.role, part.images.take(order[:n]))
+
+
+def _joined(parts: list[Reals]) -> Reals:
+    return Reals(np.concatenate([part.images for part in parts]), np.concatenate([part.categories for part in parts]))
+
+
+def _with_roles(part: Part, counts: dict[str, int]) -> list[Part]:
+    """A source's images dealt out to the roles: the lowest ids are for train, the next for val, then test."""
+    order = sorted(range(len(part.images)), key=lambda i: image_id(_rgb(part.images.images[i])))
+    dealt, start = [], 0
+    for role, count in counts.items():
+        dealt.append(Part(part.source, role, part.images.take(order[start : start + count])))
+        start += count
+    return dealt
+
+
+def _write(role: str, parts: list[Part], folder: Path) -> list[str]:
+    """Writes a role's file. Returns the ids in it."""
+    pixels = np.concatenate([_rgb(part.images.images) for part in parts])
+    sources = [part.source for part in parts for _ in range(len(part.images))]
+    categories = [category for part in parts for category in part.images.categories]
+    regions = None
+    if any(part.images.regions is not None for part in parts):
+        regions = [
+            region
+            for part in parts
+            for region in ([None] * len(part.images) if part.images.regions is None else part.images.regions)
+        ]
+    return write_role(folder / role_path(role), pixels, sources, categories, regions)
+
+
+def _quality(
+    card: DatasetCard, chosen: list[Part], encoder: Encoder, device: str
+) -> dict[str, tuple[float, float, float]]:
+    """Fréchet distance, precision and recall of each source, and of the manifold, to the images of source `real`."""
+    features = {
+        name: encode(encoder, np.concatenate([_rgb(part.images.images) for part in parts]), device)
+        for name, parts in {
+            **{name: [p for p in chosen if p.source == name and p.role != "manifold"] for name in card.classes},
+            "manifold": [p for p in chosen if p.role == "manifold"],
+        }.items()
+    }
+    real = features.pop(REAL)
+    # As many images on either side: both figures depend on how many there are.
+    features["manifold"] = features["manifold"][: len(real)]
+    return {
+        name: (frechet_distance(real, found), *precision_and_recall(real, found)) for name, found in features.items()
+    }
+
+
+def _rows_of(chosen: list[Part], source: str) -> np.ndarray:
+    images = [_rgb(part.images.images) for part in chosen if part.source == source and part.role != "manifold"]
+    return np.concatenate(images)[:SAMPLES_SHOWN]
 
 
 def _rgb(images: np.ndarray) -> np.ndarray:
-    return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
+    return images if images.shape[-1] == 3 else np.repeat(images, 3, axis=-1)
 
 
-def dataset_readme(card: DatasetCard, manifest: Manifest) -> str:
+def dataset_readme(
+    card: DatasetCard, manifest: Manifest, quality: dict[str, tuple[float, float, float]], audit: AuditReport
+) -> str:
     """The README of a dataset's folder, with the metadata that the Hub reads."""
     configs = "\n".join(f"  - split: {role}\n    path: {role_path(role)}" for role in ROLES)
     trained = manifest.provenance["sources"]
@@ -173,8 +240,10 @@ configs:
 - **Sources**: {card.images.per_source} images each; in roles train, val and test as 70 : 10 : 20. Manifold:
   {card.images.manifold} real images.
 - **Format**: PNG, {card.resolution}x{card.resolution}, RGB. Columns `image`, `id` (from the pixels), `source`,
-  `category` (what a real image shows). Images are sorted by id. No two images are closer than {NEAR_DUPLICATE:g} grey
-  levels (root mean square).
+  `category` (what a real image shows){REGIONS if card.real.pool == "photographs" else ""}. Images are sorted by id. No
+  two images are closer than {NEAR_DUPLICATE:g} grey levels (root mean square).
+- **Encoders**: ResNet-20, trained on the manifold and the real images of role train: `encoders/sl.safetensors` on their
+  categories, `encoders/ssl.safetensors` without these, by Barlow Twins.
 - **Revision**: `{manifest.revision}`; `manifest.json` has the sha256 of every file.
 
 ```python
@@ -191,7 +260,31 @@ out slightly different; the stored files are the dataset.
 | source | family | paper | training | parameters | seed | time | weights (sha256) |
 |---|---|---|---|---|---|---|---|
 {rows}
+
+## How good the generators are
+
+In the space of the SL encoder, against the images of source `real`: the Fréchet distance (lower is better), and
+precision and recall of Kynkäänniemi et al. (NeurIPS 2019) with three neighbours. The row `manifold` has real images of
+which generators have seen all, and says what to expect of a perfect generator.
+
+{_quality_table(quality)}
+
+## Audit
+
+`gmbench audit {card.slug}`; `audit.json` has all figures.
+
+{audit_markdown(audit)}
 """
+
+
+def _quality_table(quality: dict[str, tuple[float, float, float]]) -> str:
+    from tabulate import tabulate
+
+    rows = [
+        [f"`{name}`", f"{distance:.2f}", f"{precision:.2f}", f"{recall:.2f}"]
+        for name, (distance, precision, recall) in sorted(quality.items(), key=lambda item: item[1][0])
+    ]
+    return tabulate(rows, ["source", "Fréchet distance", "precision", "recall"], tablefmt="pipe", disable_numparse=True)
 
 
 def _training(trained: dict[str, Any]) -> str:

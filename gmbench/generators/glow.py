@@ -9,7 +9,7 @@ channels (the paper: 32 steps, 512 channels). Images have 8 bits. At 64 pixels u
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -121,21 +121,28 @@ class GaussianPrior(nn.Module):
         return mean + log_scale.exp() * noise
 
 
-class Flow(nn.Module):
-    """Squeeze, steps of flow and split, level by level (figure 2)."""
+def glow_step(channels: int, hidden: int) -> list[nn.Module]:
+    """The layers of one step of flow (figure 2a)."""
+    return [ActNorm(channels), InvertibleConvolution(channels), AffineCoupling(channels, hidden)]
 
-    def __init__(self, channels: int, levels: int, depth: int, hidden: int) -> None:
+
+class Flow(nn.Module):
+    """Squeeze, `depth` times the layers that `layers` makes, and split, level by level (figure 2b)."""
+
+    def __init__(
+        self,
+        channels: int,
+        levels: int,
+        depth: int,
+        hidden: int,
+        layers: Callable[[int, int], list[nn.Module]] = glow_step,
+    ) -> None:
         super().__init__()
         self.levels, self.priors = nn.ModuleList(), nn.ModuleList()
         width = channels
         for level in range(levels):
             width *= 4
-            steps = [
-                layer
-                for _ in range(depth)
-                for layer in (ActNorm(width), InvertibleConvolution(width), AffineCoupling(width, hidden))
-            ]
-            self.levels.append(nn.ModuleList(steps))
+            self.levels.append(nn.ModuleList([layer for _ in range(depth) for layer in layers(width, hidden)]))
             last = level == levels - 1
             self.priors.append(GaussianPrior(width, width) if last else GaussianPrior(width // 2, width // 2))
             width //= 1 if last else 2
@@ -177,26 +184,24 @@ class Flow(nn.Module):
         return x
 
 
-class Glow(Generator):
-    """Normalising flow with invertible 1x1 convolutions. The learning rate grows over the first `warmup` steps."""
+class NormalizingFlow(Generator):
+    """A flow trained by maximum likelihood. The learning rate grows over the first `warmup` steps."""
 
     def __init__(
         self,
-        size: int = 32,
-        channels: int = 3,
-        levels: int = 3,
-        depth: int = 8,
-        hidden: int = 96,
-        temperature: float = 0.7,
-        ema_decay: float = 0.999,
-        learning_rate: float = 1e-3,
-        warmup: int = 500,
+        size: int,
+        channels: int,
+        flow: Flow,
+        temperature: float,
+        ema_decay: float,
+        learning_rate: float,
+        warmup: int,
     ) -> None:
         super().__init__()
         self.size, self.channels, self.temperature = size, channels, temperature
         self.learning_rate, self.warmup = learning_rate, warmup
-        self.levels = levels
-        self.flow = Flow(channels, levels, depth, hidden)
+        self.levels = len(flow.levels)
+        self.flow = flow
         self.average = AveragedModel(self.flow, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
         self._optimizers = {"adam": torch.optim.Adam(self.flow.parameters(), lr=learning_rate)}
 
@@ -231,3 +236,22 @@ class Glow(Generator):
             width = width // 2
         images = self.average.module.decode(noises, noise=True)  # type: ignore[operator]
         return ((images + 0.5) * 256).floor().clamp(0, 255) / 127.5 - 1
+
+
+class Glow(NormalizingFlow):
+    """Normalising flow with invertible 1x1 convolutions."""
+
+    def __init__(
+        self,
+        size: int = 32,
+        channels: int = 3,
+        levels: int = 3,
+        depth: int = 8,
+        hidden: int = 96,
+        temperature: float = 0.7,
+        ema_decay: float = 0.999,
+        learning_rate: float = 1e-3,
+        warmup: int = 500,
+    ) -> None:
+        flow = Flow(channels, levels, depth, hidden)
+        super().__init__(size, channels, flow, temperature, ema_decay, learning_rate, warmup)

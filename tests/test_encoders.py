@@ -1,0 +1,160 @@
+"""Encoders learn from real images, load as the manifest says, and the quality figures keep their closed forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_card
+
+import gmbench.encoders.train
+from gmbench.data.card import DatasetCard, dataset_cards
+from gmbench.data.storage import MANIFEST
+from gmbench.encoders import Encoder, as_input, encode, load_encoder
+from gmbench.encoders.train import mirrored_and_shifted, train_encoder, view
+from gmbench.errors import DataError, NotFoundError
+from gmbench.generators.quality import frechet_distance, precision_and_recall
+from gmbench.progress import Progress
+
+EMBEDDED = [card for card in dataset_cards().values() if card.encoders and (card.folder / MANIFEST).exists()]
+
+
+def stripes(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (n, 32, 32, 3) with level or upright stripes at a random place, and which of both."""
+    random = np.random.default_rng(seed)
+    phase, upright = random.uniform(0, 2 * np.pi, n), random.random(n) < 0.5
+    wave = np.sin(np.arange(32) * 0.9 + phase[:, None])[:, :, None] * np.ones((1, 1, 32))
+    wave[upright] = wave[upright].transpose(0, 2, 1)
+    images = (wave * 60 + 128 + random.normal(0, 10, wave.shape)).clip(0, 255).astype(np.uint8)
+    return np.repeat(images[..., None], 3, axis=-1), np.where(upright, "upright", "level")
+
+
+@pytest.mark.parametrize("kind", ["sl", "ssl"])
+def test_features_tell_what_was_learned(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On other images, the nearest class mean in the space of features is the right one."""
+    from safetensors.torch import load_file
+
+    monkeypatch.setattr(gmbench.encoders.train, "STEPS", {"sl": 12, "ssl": 12})
+    images, names = stripes(128, 0)
+    others, other_names = stripes(60, 1)
+    train_encoder(kind, images, names, 3, tmp_path / "encoder.safetensors", "cpu", Progress())
+    encoder = Encoder()
+    encoder.load_state_dict(load_file(tmp_path / "encoder.safetensors"))
+    encoder.eval()
+    features, other_features = encode(encoder, images, "cpu"), encode(encoder, others, "cpu")
+    assert features.shape == (128, 64)
+    assert features.dtype == np.float32
+    classes = np.unique(names)
+    means = np.stack([features[names == name].mean(axis=0) for name in classes])
+    nearest = classes[np.linalg.norm(other_features[:, None] - means, axis=2).argmin(axis=1)]
+    assert (nearest == other_names).mean() > 0.9
+
+
+def test_an_encoder_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same images and seed leave the file as it is; another seed trains another encoder; the seed decides all."""
+    monkeypatch.setattr(gmbench.encoders.train, "STEPS", {"sl": 2, "ssl": 2})
+    images, names = stripes(64, 0)
+    paths = [tmp_path / name for name in ("first", "second")]
+    for path in paths:
+        train_encoder("sl", images, names, 1, path, "cpu", Progress())
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    before = paths[0].stat().st_mtime_ns
+    train_encoder("sl", images, names, 1, paths[0], "cpu", Progress())
+    assert paths[0].stat().st_mtime_ns == before
+    train_encoder("sl", images, names, 2, paths[0], "cpu", Progress())
+    assert paths[0].read_bytes() != paths[1].read_bytes()
+
+
+def test_augmentation_keeps_what_it_should() -> None:
+    """Without a shift, an image is itself or its mirror image; views stay in [0, 1] and differ from one another."""
+    torch.manual_seed(0)
+    images = torch.rand(16, 3, 32, 32)
+    for image, changed in zip(images, mirrored_and_shifted(images, shift=0.0), strict=True):
+        assert torch.allclose(changed, image, atol=1e-4) or torch.allclose(changed, image.flip(2), atol=1e-4)
+    one, two = view(images), view(images)
+    assert one.shape == images.shape
+    assert one.min() >= 0
+    assert one.max() <= 1
+    assert not torch.allclose(one, two)
+
+
+@pytest.mark.parametrize("card", EMBEDDED, ids=lambda card: card.slug)
+@pytest.mark.parametrize("kind", ["sl", "ssl"])
+def test_embedded_encoders(card: DatasetCard, kind: str) -> None:
+    """Every encoder that a card names is there, small, and gives finite features that differ between images."""
+    path = card.folder / card.encoders[kind]  # type: ignore[index]
+    assert path.stat().st_size < 3e6
+    encoder = load_encoder(card, kind)
+    assert not encoder.training
+    features = encode(encoder, stripes(8, 0)[0], "cpu")
+    assert np.isfinite(features).all()
+    assert features.std(axis=0).max() > 0
+
+
+def test_unknown_and_altered_encoders(tmp_path: Path) -> None:
+    """A dataset without encoders says so; a file that is not the manifest's is refused."""
+    with pytest.raises(NotFoundError, match="encoder of tiny"):
+        load_encoder(make_card(), "sl")
+    card = DatasetCard(**make_card().model_dump() | {"encoders": {"sl": "encoders/sl.safetensors"}})
+    (tmp_path / MANIFEST).write_text(
+        '{"dataset": "tiny", "files": {}, "roles_sha256": "", "encoders": {"encoders/sl.safetensors": "00"}}'
+    )
+    with pytest.raises(DataError, match="not the encoder of the manifest"):
+        load_encoder(card, "sl", tmp_path)
+
+
+def test_as_input() -> None:
+    """0 and 255 become 0 and 1, channels first."""
+    pixels = np.zeros((1, 2, 2, 3), np.uint8)
+    pixels[0, 1, 0, 2] = 255
+    tensor = as_input(pixels, "cpu")
+    assert tensor.shape == (1, 3, 2, 2)
+    assert tensor[0, 2, 1, 0] == 1
+    assert tensor.sum() == 1
+
+
+class TestQuality:
+    """Closed forms of the Fréchet distance, and of precision and recall."""
+
+    def test_frechet_distance_of_a_shift_and_a_scale(self) -> None:
+        """Shifted by m: |m|^2. Scaled by s around the mean: (s - 1)^2 tr(S)."""
+        x = np.random.default_rng(0).normal(size=(400, 5)) * [1, 2, 3, 0.5, 0]
+        shift = np.array([1.0, 0, -2, 0, 0.5])
+        assert frechet_distance(x, x + shift) == pytest.approx(5.25)
+        centred = x - x.mean(axis=0)
+        spread = np.trace(np.cov(x, rowvar=False))
+        assert frechet_distance(centred, 3 * centred) == pytest.approx(4 * spread)
+        assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+
+    def test_frechet_distance_is_symmetric_for_rotated_sets(self) -> None:
+        """Covariances that do not commute."""
+        random = np.random.default_rng(1)
+        x = random.normal(size=(300, 3)) * [3, 1, 0.2]
+        rotation, _ = np.linalg.qr(random.normal(size=(3, 3)))
+        assert frechet_distance(x, x @ rotation) == pytest.approx(frechet_distance(x @ rotation, x))
+        from scipy.linalg import sqrtm
+
+        one, two = np.cov(x, rowvar=False), np.cov(x @ rotation, rowvar=False)
+        means = ((x.mean(0) - (x @ rotation).mean(0)) ** 2).sum()
+        expected = means + np.trace(one + two - 2 * sqrtm(one @ two).real)
+        assert frechet_distance(x, x @ rotation) == pytest.approx(expected)
+
+    def test_precision_and_recall(self) -> None:
+        """Equal sets: 1 and 1; far apart: 0 and 0; one mode of two: all precise, half recalled."""
+        random = np.random.default_rng(2)
+        mode, other = random.normal(size=(100, 4)), random.normal(size=(100, 4)) + 50
+        both = np.concatenate([mode, other])
+        assert precision_and_recall(both, both) == (1, 1)
+        assert precision_and_recall(mode, other) == (0, 0)
+        precision, recall = precision_and_recall(both, mode)
+        assert precision == 1
+        assert recall == pytest.approx(0.5)
+
+    def test_radii_reach_to_the_third_neighbour(self) -> None:
+        """On a line of points one apart, balls of a radius of 2 or 3 around the real ones decide."""
+        real = np.arange(5.0)[:, None]
+        generated = np.array([[4.0 + 3.0], [4.0 + 3.1], [0.5], [2.0]])
+        precision, _ = precision_and_recall(real, generated)
+        assert precision == pytest.approx(3 / 4)
