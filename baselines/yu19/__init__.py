@@ -51,10 +51,11 @@ class Yu19(Attributor):
         fmap_base: int = 0,
         fmap_max: int = 512,
         flip: bool = True,
-        epochs: int = 30,
+        epochs: int = 20,
         patience: int = 10,
         batch_size: int = 16,
         learning_rate: float = 1e-3,
+        schedule: str = "constant",
     ) -> None:
         self.variant = variant
         self.switching_res = switching_res
@@ -65,6 +66,7 @@ class Yu19(Attributor):
         self.patience = patience
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.schedule = schedule
 
     def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
         assert train.labels is not None
@@ -82,7 +84,7 @@ class Yu19(Attributor):
             self.batch_size,
             self.learning_rate,
             betas=(0.0, 0.99),
-            schedule="constant",
+            schedule=self.schedule,
             patience=self.patience,
         )
         self.training_ = train_classifier(

@@ -24,8 +24,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError.of(error.name or "lightly", "generators") from error
 
-STEPS = {"sl": 600, "ssl": 400}
-BATCH_SIZE = {"sl": 64, "ssl": 128}
+STEPS = {"sl": 600, "ssl": 250}
+BATCH_SIZE = {"sl": 64, "ssl": 64}
 LEARNING_RATE = 2e-3
 PROJECTION = 256
 

@@ -18,11 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gmbench.generators.glow import ActNorm, AffineCoupling, Flow, InvertibleConvolution, NormalizingFlow
+from gmbench.generators.glow import ActNorm, Flow, NormalizingFlow, glow_step
 
 SEEN = 2  # lines that a masked convolution sees
 LARGEST_LOG_SCALE = 0.25
-LARGEST_LOG_SCALE_OF_COUPLING = 1.0
 
 
 class MaskedConvolution(nn.Module):
@@ -68,21 +67,13 @@ class MaskedConvolution(nn.Module):
         return torch.cat(found[SEEN:][:: self.direction], self.dim)
 
 
-class BoundedCoupling(AffineCoupling):
-    """Glow's coupling with a bounded scale."""
-
-    def _affine(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self.network(kept).chunk(2, dim=1)
-        return LARGEST_LOG_SCALE_OF_COUPLING * torch.tanh(log_scale), shift
-
-
 def macow_step(channels: int, hidden: int, units: int, kernel: int) -> list[nn.Module]:
     """The layers of one step: `units` of masked convolutions in all orders, then a step of Glow."""
     layers: list[nn.Module] = []
     for _ in range(units):
         for pair in ("AB", "CD"):
             layers += [ActNorm(channels), *(MaskedConvolution(channels, order, kernel) for order in pair)]
-    return [*layers, ActNorm(channels), InvertibleConvolution(channels), BoundedCoupling(channels, hidden)]
+    return layers + glow_step(channels, hidden)
 
 
 class MaCow(NormalizingFlow):
