@@ -14,7 +14,7 @@ QUICK = {
     "manifpt-rgb": {"epochs": 1},
     "manifpt-freq": {"epochs": 1},
     "marra18": {"epochs": 1, "batch_size": 8},
-    "marra19": {"epochs": 1, "later_epochs": 1, "batch_size": 4},
+    "marra19": {"epochs": 1, "later_epochs": 1, "batch_size": 4, "classes_per_step": 2},
     "nataraj19": {"epochs": 1, "batch_size": 2},
     "wang20": {"epochs": 1, "batch_size": 8},
     "wang20-spectrum": {"epochs": 1, "batch_size": 8},

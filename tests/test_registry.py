@@ -17,7 +17,10 @@ from gmbench.registry import find_method, methods
 
 def test_the_shipped_methods() -> None:
     """Which slugs there are is part of what users rely on."""
-    assert list(methods()) == ["durall20", "manifpt-freq", "manifpt-rgb", "mccloskey18"]
+    assert list(methods()) == [
+        "durall20", "dzanic20", "manifpt-freq", "manifpt-rgb", "manifpt-sl", "manifpt-ssl", "marra18", "marra19",
+        "mccloskey18", "nataraj19", "wang20", "wang20-spectrum", "yu19",
+    ]  # fmt: skip
 
 
 def test_an_unknown_name_gets_the_nearest_ones() -> None:

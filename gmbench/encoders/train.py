@@ -81,7 +81,7 @@ def train_encoder(
 
     weights = {name: value.contiguous() for name, value in encoder.state_dict().items()}
     with replacing(path) as aside:
-        save_file(weights, aside, metadata={"task": task, "kind": kind})
+        save_file(weights, aside, metadata={"task": task})
 
 
 def mirrored_and_shifted(images: Tensor, shift: float = 2.0) -> Tensor:
