@@ -42,7 +42,8 @@ def train_encoder(
         pixels: uint8 (n, size, size, 3), real images only.
         categories: (n,), what each shows; `ssl` does not look at them.
     """
-    task = hashlib.sha256(pixels.tobytes() + repr((kind, categories.tolist(), seed, STEPS[kind])).encode()).hexdigest()
+    decided = (kind, categories.tolist(), seed, STEPS[kind], BATCH_SIZE[kind])
+    task = hashlib.sha256(pixels.tobytes() + repr(decided).encode()).hexdigest()
     if path.is_file():
         with safe_open(path, "pt") as file:
             if (file.metadata() or {}).get("task") == task:
