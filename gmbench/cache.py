@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,3 +69,19 @@ class Cache:
         with replacing(path) as aside, aside.open("wb") as file:
             np.save(file, result, allow_pickle=False)
         return result
+
+    def mapped(
+        self, kind: str, shape: tuple[int, ...], batches: Callable[[], Iterator[np.ndarray]], **parts: Any
+    ) -> np.ndarray:
+        """The uint8 array of a `kind` that `parts` decide, memory-mapped: written batch by batch if it is not kept."""
+        path = self.path(kind, ".npy", **parts)
+        if (kept := load_array(path, mmap_mode="r")) is not None:
+            return kept
+        with replacing(path) as aside:
+            result = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
+            row = 0
+            for batch in batches():
+                result[row : row + len(batch)] = batch
+                row += len(batch)
+            result.flush()
+        return np.load(path, mmap_mode="r")

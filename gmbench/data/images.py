@@ -68,6 +68,12 @@ class ImageSet:
         for start in range(0, len(self), size):
             yield self.pixels(slice(start, start + size))
 
+    def id_batches(self, size: int = 256) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pixels and ids in order, `size` images at a time."""
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            yield self.pixels(rows), self.ids[rows]
+
     def without_labels(self) -> ImageSet:
         """The same images for a reader who must not know where they come from."""
         return ImageSet(self.store, self.rows, self.ids, self.sources, None, self.origin)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from gmbench.cache import Cache, load_array
+from gmbench.cache import Cache
 from gmbench.data.card import ROLES, DatasetCard, Strict, first_problem
 from gmbench.errors import DataError
 from gmbench.files import replacing, sha256_file, write_text
@@ -176,26 +176,29 @@ def decoded_pixels(path: Path, stored: StoredFile, resolution: int, cache: Cache
     """
     import pyarrow.parquet as parquet
 
-    kept = cache.path("pixels", ".npy", sha256=stored.sha256, resolution=resolution)
     if (rows := parquet.ParquetFile(path).metadata.num_rows) != stored.rows:
         raise DataError(f"{path} holds {rows} images, expected {stored.rows} (field 'rows' of {MANIFEST}).")
-    if (pixels := load_array(kept, mmap_mode="r")) is None:
-        with replacing(kept) as aside, progress.phase(f"decoding {path.stem}", stored.rows) as phase:
-            shape = (stored.rows, resolution, resolution, 3)
-            pixels = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
-            row = 0
+
+    def decoded() -> Iterator[np.ndarray]:
+        with progress.phase(f"decoding {path.stem}", stored.rows) as phase:
             for batch in parquet.ParquetFile(path).iter_batches(batch_size=512, columns=["image", "id"]):
-                for image, id in zip(batch.column("image").to_pylist(), batch.column("id").to_pylist(), strict=True):
-                    try:
-                        pixels[row] = _decoded(image["bytes"], resolution)
-                    except (ValueError, OSError) as error:
-                        raise DataError(f"{path}: image {id} {_line(error)}.") from error
-                    if image_id(pixels[row]) != id:
-                        raise DataError(f"{path}: image {id} has other pixels than its id says.")
-                    row += 1
-                    phase.advance()
-            pixels.flush()
-        pixels = np.load(kept, mmap_mode="r")
+                images, ids = batch.column("image").to_pylist(), batch.column("id").to_pylist()
+                yield np.stack(
+                    [_checked(path, image["bytes"], id, resolution) for image, id in zip(images, ids, strict=True)]
+                )
+                phase.advance(len(ids))
+
+    shape = (stored.rows, resolution, resolution, 3)
+    return cache.mapped("pixels", shape, decoded, sha256=stored.sha256, resolution=resolution)
+
+
+def _checked(path: Path, content: bytes, id: str, resolution: int) -> np.ndarray:
+    try:
+        pixels = _decoded(content, resolution)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: image {id} {_line(error)}.") from error
+    if image_id(pixels) != id:
+        raise DataError(f"{path}: image {id} has other pixels than its id says.")
     return pixels
 
 
