@@ -75,10 +75,10 @@ def test_single_distances_agree(sample: tuple[np.ndarray, np.ndarray]) -> None:
 def test_wide_features(benchmark, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     """The whole FDR in at most a twentieth of the matrix root's time, distances alike to 1e-4.
 
-    The FDR is measured whole. The matrix root takes about a minute per distance on one core and would take most of a day: two of
-    its distances are measured, one between halves and one between sources, and their mean is taken times the number of
-    distances. Roots of the same size all take about as long. Work that could be shared, each half's covariance, is
-    counted again for every distance, but is about a hundredth of it.
+    The FDR is measured whole. The matrix root takes about a minute per distance on one core and would take most of a
+    day: two of its distances are measured, one between halves and one between sources, and their mean is taken times
+    the number of distances. Roots of the same size all take about as long. Work that could be shared, each half's
+    covariance, is counted again for every distance, but is about a hundredth of it.
     """
     features, labels = features_of(WIDE_SOURCES, WIDE_WIDTH)
     started = time.perf_counter()
