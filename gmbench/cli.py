@@ -95,6 +95,21 @@ def leaderboard(
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A row of the leaderboard, e.g. manifpt-rgb.")],
+    second: Annotated[str, typer.Argument(help="Another row.")],
+    dataset: Annotated[str, typer.Option(help="Slug of a dataset (see `gmbench list datasets`).")],
+    setting: Annotated[str, typer.Option(help="How the images reached the methods.")] = "clean",
+    results: Annotated[Path, typer.Option(help="Holds the records.")] = Path("leaderboards/results"),
+) -> None:
+    """Say whether two methods differ by more than chance, from their records on the same test images."""
+    from gmbench import report
+    from gmbench.leaderboard import comparison
+
+    report.print_comparison(_console(), comparison.compare(first, second, results, dataset, setting))
+
+
+@app.command()
 def build(
     dataset: Annotated[str, typer.Argument(help="Slug of an embedded dataset.")],
     work: Annotated[Path, typer.Option(help="Holds the trained generators; a stopped build resumes from it.")],

@@ -1,7 +1,7 @@
 """What can go wrong, as one tree.
 
 GmbenchError                every error that gmbench raises on purpose; the CLI prints it as one line, exit code 2
-├── NotFoundError           no method, dataset or generator of that name (names the nearest ones)
+├── NotFoundError           no method, dataset, generator or record of that name (names those there are)
 ├── ParameterError          a parameter that does not exist, has the wrong type or a value out of range
 ├── DataError               a dataset, card or image that is damaged, incomplete or not as declared
 ├── RecordError             a record that is damaged, from a newer schema, or at odds with its predictions
@@ -22,7 +22,7 @@ class GmbenchError(Exception):
 
 
 class NotFoundError(GmbenchError):
-    """No method, dataset or generator has that name."""
+    """No method, dataset, generator or record has that name."""
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> NotFoundError:

@@ -14,6 +14,7 @@ from gmbench.registry import Method, methods
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from gmbench.leaderboard.comparison import Comparison
     from gmbench.runner import Outcome
 
 
@@ -79,6 +80,24 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     console.print()
     console.print(table, highlight=False)
     console.print(f"\nrecord: {outcome.folder / 'record.json'}", highlight=False, soft_wrap=True)
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """Both accuracies, their paired difference, and what follows in words."""
+    paired = comparison.paired
+    table = Table("", "value", "", box=None, pad_edge=False)
+    for entry in (comparison.first, comparison.second):
+        low, high = entry.interval
+        seeds = f"{len(entry.records)} seed{'s' if len(entry.records) > 1 else ''}"
+        interval = f"95 % interval {low:.1%} to {high:.1%}, {seeds}"
+        table.add_row(entry.name, f"{entry.accuracies.mean():.1%}", interval)
+    interval = f"95 % interval {100 * paired.low:+.1f} to {100 * paired.high:+.1f}"
+    table.add_row("difference", f"{100 * paired.difference:+.1f} points", interval)
+    table.add_row("wins / losses", f"{paired.wins} / {paired.losses}", f"of {comparison.images:,} test images")
+    once = len(comparison.first.records) == len(comparison.second.records) == 1
+    table.add_row("p", f"{paired.p:.2g}", "McNemar's exact test" if once else "exact sign test over images")
+    console.print(table, highlight=False)
+    console.print(f"\n{comparison.verdict}", highlight=False, soft_wrap=True)
 
 
 def _print_method(console: Console, method: Method) -> None:

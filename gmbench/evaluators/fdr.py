@@ -10,6 +10,7 @@ compare it only between methods on the same n, and read d beside it.
 from __future__ import annotations
 
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,6 +34,24 @@ class FDR(Strict):
     d: int
     halvings: int
 
+    @property
+    def is_biased(self) -> bool:
+        """Whether a half has no more images than features (n <= d).
+
+        Covariances then have rank n - 1 < d, and two halves of one source span different subspaces: their distance
+        comes mostly from that bias of small samples, not from the source. It enters numerator and denominator alike and
+        draws the ratio towards 1, so that wide features look worse than they are.
+        """
+        return self.n <= self.d
+
+
+class _Gaussian(NamedTuple):
+    """The Gaussian fitted to a sample: mean (d,), a root (at most d rows, d) with covariance root^T root, its trace."""
+
+    mean: np.ndarray
+    root: np.ndarray
+    trace: float
+
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Squared Fréchet distance of the Gaussians fitted to two samples (n, d), (m, d) (Dowson and Landau 1982).
@@ -40,7 +59,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     |mean difference|^2 + tr(S1) + tr(S2) - 2 tr((S1 S2)^(1/2)), where the last trace is the nuclear norm of A B^T for
     the centred samples A, B divided by the root of n - 1: exact for n < d too, and without a matrix root.
     """
-    return _distance(_moments(first), _moments(second))
+    return _distance(_fit(first), _fit(second))
 
 
 def frechet_distance_ratio(features: np.ndarray, labels: np.ndarray, halvings: int = 10, seed: int = 0) -> FDR:
@@ -62,7 +81,7 @@ def frechet_distance_ratio(features: np.ndarray, labels: np.ndarray, halvings: i
         halves = []
         for rows in rows_of:
             drawn = random.permutation(rows)[: 2 * half]
-            halves.append((_moments(features[drawn[:half]]), _moments(features[drawn[half:]])))
+            halves.append((_fit(features[drawn[:half]]), _fit(features[drawn[half:]])))
         within[h] = np.mean([_distance(one, other) for one, other in halves])
         between[h] = np.mean([_distance(one[0], other[0]) for one, other in combinations(halves, 2)])
     if not within.all():
@@ -79,20 +98,18 @@ def frechet_distance_ratio(features: np.ndarray, labels: np.ndarray, halvings: i
     )
 
 
-def _moments(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and centred sample over the root of n - 1; its Gram matrix is the covariance."""
+def _fit(sample: np.ndarray) -> _Gaussian:
+    """The root is the centred sample over the root of n - 1, or its QR factor R where that has fewer rows."""
     sample = np.asarray(sample, dtype=np.float64)
     mean = sample.mean(axis=0)
-    return mean, (sample - mean) / np.sqrt(len(sample) - 1)
+    root = (sample - mean) / np.sqrt(len(sample) - 1)
+    trace = float(np.square(root).sum())
+    if len(root) > root.shape[1]:
+        root = np.linalg.qr(root, mode="r")
+    return _Gaussian(mean, root, trace)
 
 
-def _distance(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> float:
-    (mean1, a), (mean2, b) = first, second
-    if len(a) + len(b) <= 2 * a.shape[1]:
-        cross = a @ b.T
-    else:
-        root_a, root_b = (np.asarray(np.linalg.qr(sample, mode="r")) for sample in (a, b))
-        cross = root_a @ root_b.T
-    traces = np.square(a).sum() + np.square(b).sum()
-    distance = np.square(mean1 - mean2).sum() + traces - 2 * np.linalg.svd(cross, compute_uv=False).sum()
+def _distance(first: _Gaussian, second: _Gaussian) -> float:
+    overlap = np.linalg.svd(first.root @ second.root.T, compute_uv=False).sum()
+    distance = np.square(first.mean - second.mean).sum() + first.trace + second.trace - 2 * overlap
     return float(max(distance, 0.0))

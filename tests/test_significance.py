@@ -1,0 +1,195 @@
+"""Paired tests and rankings: closed forms, published values, and how often intervals cover what is true."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, friedmanchisquare
+
+from gmbench.evaluators.significance import (
+    friedman_nemenyi,
+    holm,
+    mcnemar,
+    nemenyi_quantile,
+    paired_difference,
+    tied_with_best,
+)
+
+
+def right(*counts: int, n: int = 100) -> np.ndarray:
+    """Correct attributions (seeds, n): each seed is right about its first so many images."""
+    return np.arange(n) < np.array(counts)[:, None]
+
+
+class TestMcNemar:
+    """The exact test on images that only one of two methods gets right."""
+
+    def test_by_hand(self) -> None:
+        """One against five: twice (1 + 6) / 2^6."""
+        assert mcnemar(1, 5) == pytest.approx(14 / 64)
+
+    @pytest.mark.parametrize(("wins", "losses"), [(0, 9), (30, 12), (7, 7), (400, 401)])
+    def test_it_is_the_sign_test_from_both_sides(self, wins: int, losses: int) -> None:
+        """scipy's binomial test, and the same when the methods change places."""
+        assert mcnemar(wins, losses) == pytest.approx(binomtest(losses, wins + losses, 0.5).pvalue)
+        assert mcnemar(wins, losses) == pytest.approx(mcnemar(losses, wins))
+
+    def test_without_a_difference(self) -> None:
+        """Methods that are right about the same images are not told apart."""
+        assert mcnemar(0, 0) == 1
+
+
+class TestHolm:
+    """Step-down adjustment."""
+
+    def test_by_hand(self) -> None:
+        """0.01 * 4, 0.03 * 2 no less than 0.015 * 3 and as given, 0.04 raised to 0.06."""
+        np.testing.assert_allclose(holm([0.03, 0.01, 0.04, 0.015]), [0.06, 0.04, 0.06, 0.045])
+
+    def test_never_above_one(self) -> None:
+        """Also for many large ones; and of none, none."""
+        np.testing.assert_array_equal(holm([0.6, 0.7, 1.0]), [1, 1, 1])
+        assert len(holm([])) == 0
+
+    def test_order_is_kept_and_ties_stay_ties(self) -> None:
+        """What was smaller is not larger afterwards."""
+        p = np.random.default_rng(0).random(20).round(1) / 20
+        adjusted = holm(p)
+        assert (np.diff(adjusted[p.argsort()]) >= 0).all()
+        for value in np.unique(p):
+            assert np.ptp(adjusted[p == value]) == 0
+
+
+class TestPairedDifference:
+    """Two methods on the same images."""
+
+    def test_one_seed_is_mcnemars_test(self) -> None:
+        """The first alone is right about 5 images, the second about 15 others."""
+        first, second = np.zeros((1, 100), dtype=bool), np.zeros((1, 100), dtype=bool)
+        first[0, :45], second[0, :40], second[0, 85:] = True, True, True
+        found = paired_difference(first, second)
+        assert found.difference == pytest.approx(-0.10)
+        assert (found.wins, found.losses) == (5, 15)
+        assert found.p == pytest.approx(binomtest(5, 20, 0.5).pvalue)
+        assert found.low < found.difference < found.high < 0.01
+
+    def test_numbers_of_seeds_may_differ(self) -> None:
+        """Two of three seeds are as good as four of six, to the last bit."""
+        found = paired_difference(right(50, 50, 0), right(50, 50, 50, 50, 0, 0))
+        assert (found.difference, found.wins, found.losses, found.p) == (0, 0, 0, 1)
+        assert (found.low, found.high) == (0, 0)
+
+    def test_seeds_are_averaged_before_images_are_counted(self) -> None:
+        """Right in one of two seeds against none is a win; the difference is the half."""
+        found = paired_difference(right(30, 10), right(10))
+        assert (found.wins, found.losses) == (20, 0)
+        assert found.difference == pytest.approx(0.10)
+
+    def test_the_interval_covers_the_truth_as_often_as_it_says(self) -> None:
+        """Of 1,000 simulated pairs of methods, 93 to 97 % of intervals contain the true difference."""
+        random = np.random.default_rng(0)
+        hits = 0
+        for _ in range(1000):
+            hard = random.random(400) < 0.3
+            first = random.random((1, 400)) < np.where(hard, 0.5, 0.95)
+            second = random.random((1, 400)) < np.where(hard, 0.3, 0.95)
+            found = paired_difference(first, second)
+            hits += found.low <= 0.3 * 0.2 <= found.high
+        assert 930 <= hits <= 970
+
+    def test_equal_methods_are_seldom_told_apart(self) -> None:
+        """In at most 5 % of simulations, the level of the test."""
+        random = np.random.default_rng(1)
+        told_apart = 0
+        for _ in range(1000):
+            first, second = random.random((2, 200)) < 0.7
+            told_apart += mcnemar((first > second).sum(), (first < second).sum()) <= 0.05
+        assert told_apart <= 50
+
+    def test_other_images(self) -> None:
+        """Pairs need the same images."""
+        with pytest.raises(ValueError, match="same images, got 100 and 90"):
+            paired_difference(right(5), right(5, n=90))
+
+
+class TestTiedWithBest:
+    """Which methods the best is not better than."""
+
+    def test_near_ones_are_tied_and_far_ones_are_not(self) -> None:
+        """Against 80 right, 76 is 4 to 0 (p = 0.125) and 50 is 30 to 0."""
+        assert tied_with_best([right(50), right(80), right(76)]) == [False, True, True]
+
+    def test_more_comparisons_need_more_evidence(self) -> None:
+        """6 to 0 (p = 0.031) is enough in one comparison, not among three."""
+        assert tied_with_best([right(80), right(74)]) == [True, False]
+        assert tied_with_best([right(80), right(74), right(79), right(78)]) == [True] * 4
+
+    def test_level(self) -> None:
+        """6 to 0 is not enough at 1 %."""
+        assert tied_with_best([right(80), right(74)], level=0.01) == [True, True]
+
+    def test_a_sign_test_against_the_difference_separates_nothing(self) -> None:
+        """The best is right in one of ten seeds more about 20 images, the other in all ten about 4."""
+        often = np.zeros((10, 100), dtype=bool)
+        often[:, :4] = True
+        seldom = np.zeros((10, 100), dtype=bool)
+        seldom[0, 4:24] = True
+        assert paired_difference(often, seldom).p < 0.05
+        assert tied_with_best([often, seldom]) == [True, True]
+
+    def test_few_methods(self) -> None:
+        """One is the best; of none there is none; equals are both best."""
+        assert tied_with_best([right(3)]) == [True]
+        assert tied_with_best([]) == []
+        assert tied_with_best([right(80), right(80)]) == [True, True]
+
+
+class TestFriedmanNemenyi:
+    """Methods ranked over several datasets."""
+
+    def test_ranks_and_ties(self) -> None:
+        """Best first; equal scores share their ranks: (1 + 1.5) / 2, (2 + 1.5) / 2, 3."""
+        found = friedman_nemenyi(np.array([[0.9, 0.8, 0.7], [0.6, 0.6, 0.5]]))
+        assert found.mean_ranks == [1.25, 1.75, 3]
+
+    def test_a_perfect_order(self) -> None:
+        """Four blocks agree on three methods: chi-square is N (k - 1) = 8, p = exp(-4) at two degrees of freedom."""
+        found = friedman_nemenyi(np.tile([0.9, 0.8, 0.7], (4, 1)))
+        assert found.statistic == pytest.approx(8)
+        assert found.p == pytest.approx(np.exp(-4))
+
+    def test_the_statistic_is_scipys(self) -> None:
+        """On random scores with ties."""
+        scores = np.random.default_rng(0).random((12, 5)).round(1)
+        found = friedman_nemenyi(scores)
+        assert (found.statistic, found.p) == pytest.approx(tuple(friedmanchisquare(*scores.T)))
+
+    @pytest.mark.parametrize(("methods", "q"), [(2, 1.960), (5, 2.728), (10, 3.164)])
+    def test_published_quantiles(self, methods: int, q: float) -> None:
+        """Demšar 2006, Table 5(a), at 0.05."""
+        assert nemenyi_quantile(methods) == pytest.approx(q, abs=5e-4)
+
+    def test_published_critical_difference(self) -> None:
+        """Demšar's example of four classifiers on 14 data sets: 1.25 at 0.05, 1.12 at 0.10."""
+        scores = np.random.default_rng(0).random((14, 4))
+        assert friedman_nemenyi(scores).critical_difference == pytest.approx(1.25, abs=5e-3)
+        assert friedman_nemenyi(scores, level=0.10).critical_difference == pytest.approx(1.12, abs=5e-3)
+
+    def test_equal_methods(self) -> None:
+        """All the same on every block: nothing to tell apart, and no division by zero."""
+        found = friedman_nemenyi(np.full((3, 4), 0.5))
+        assert (found.mean_ranks, found.statistic, found.p) == ([2.5] * 4, 0, 1)
+
+    @pytest.mark.parametrize(
+        ("scores", "words"),
+        [
+            (np.ones((5, 2)), "at least 3 methods and 2 blocks, got 2 and 5"),
+            (np.ones((1, 3)), "at least 3 methods and 2 blocks, got 3 and 1"),
+            (np.array([[1, 2, np.nan], [1, 2, 3]]), "finite score"),
+        ],
+        ids=["two methods", "one block", "a missing score"],
+    )
+    def test_too_little(self, scores: np.ndarray, words: str) -> None:
+        """Two methods are compared pairwise, one block by paired tests; a gap is no score."""
+        with pytest.raises(ValueError, match=words):
+            friedman_nemenyi(scores)
