@@ -28,7 +28,8 @@ class RunContext:
         seed: decides everything random that the method does.
         device: where to compute, as torch names it (`cpu`, `cuda`, `cuda:1`, `mps`).
         cache: for work that other runs can share, such as projections.
-        scratch: a folder for this run alone, such as for checkpoints; emptied when the run has ended well.
+        scratch: a folder for checkpoints of this very fit. It is kept, and shared by runs that differ in nothing but
+            their test images, so that the same fit is not done twice.
         progress: shows long work to the user.
         encoder: gives the encoder `sl` or `ssl` that goes with the dataset.
     """
@@ -59,7 +60,11 @@ class Attributor(ABC):
 
     @abstractmethod
     def embed(self, images: ImageSet) -> np.ndarray:
-        """The features that FDR judges: float32 (n, d)."""
+        """The features that FDR and NMI judge: float32 (n, d)."""
+
+    def on(self, manifold: ImageSet) -> Self:
+        """This fitted method for images of another dataset, whose reals are `manifold`; itself if that is no matter."""
+        return self
 
     def skip(self, dataset: DatasetCard) -> str | None:
         """Why the method cannot run on a dataset, or None if it can."""

@@ -38,7 +38,9 @@ def run(
         str, typer.Option(help="Slug of a method (see `gmbench list methods`), or a path to its folder.")
     ],
     dataset: Annotated[str, typer.Option(help="Slug of a dataset (see `gmbench list datasets`).")],
-    setting: Annotated[str, typer.Option(help="How the images reach the method: clean or few-shot-10.")] = "clean",
+    setting: Annotated[
+        str, typer.Option(help="How the images reach the method: clean, few-shot-10, laundered, clean-to-laundered.")
+    ] = "clean",
     seed: Annotated[int, typer.Option(min=0, help="Which repetition: 0, 1, 2, …")] = 0,
     set_: Annotated[
         list[str] | None,
@@ -48,18 +50,82 @@ def run(
     out: Annotated[Path, typer.Option(help="Where records go.")] = Path("results"),
 ) -> None:
     """Fit a method on a dataset, attribute the test images, and leave a record of the scores."""
-    from gmbench.data.card import find_dataset
+    _perform(method, dataset, setting, seed, set_, device, out)
+
+
+@app.command()
+def transfer(
+    method: Annotated[str, typer.Option(help="Slug of a method, or a path to its folder.")],
+    train: Annotated[str, typer.Option(help="The dataset to fit on.")],
+    test: Annotated[str, typer.Option(help="The dataset to attribute the test images of.")],
+    seed: Annotated[int, typer.Option(min=0, help="Which repetition: 0, 1, 2, …")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Changes a parameter of the method. Repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Where records go.")] = Path("results"),
+) -> None:
+    """Fit a method on one dataset and attribute another one's test images, over the sources that both have."""
+    from gmbench.settings import TRANSFER
+
+    _perform(method, train, TRANSFER + test, seed, set_, device, out)
+
+
+@app.command()
+def sweep(
+    methods: Annotated[str, typer.Option(help="Slugs, separated by commas, or all.")] = "all",
+    datasets: Annotated[str, typer.Option(help="Slugs, separated by commas, or all embedded ones.")] = "all",
+    settings: Annotated[
+        str, typer.Option(help="Settings, separated by commas; to-DATASET is transfer to it.")
+    ] = "clean,few-shot-10,laundered,clean-to-laundered",
+    seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Where records go.")] = Path("results"),
+) -> None:
+    """Run the missing cells of a matrix. A cell that fails does not stop the others. Exit code 1 if one failed."""
+    from gmbench.data.card import dataset_cards, find_dataset
     from gmbench.registry import find_method
+    from gmbench.registry import methods as known
+    from gmbench.settings import find_setting
 
-    found_method, card, given = find_method(method), find_dataset(dataset), _assignments(set_ or [])
-    found_method.parameters(given)
+    embedded = [card.slug for card in dataset_cards().values() if card.embedded]
+    chosen_methods = [find_method(slug) for slug in _names(methods, list(known()))]
+    chosen_datasets = [find_dataset(slug) for slug in _names(datasets, embedded)]
+    chosen_settings = _names(settings, [])
+    for setting in chosen_settings:
+        find_setting(setting)
 
+    from gmbench import sweep as sweeping
     from gmbench.device import resolve_device
-    from gmbench.report import print_outcome
-    from gmbench.runner import Run, perform
+    from gmbench.report import print_swept
 
-    asked = Run(found_method, card, setting, seed, given, resolve_device(device))
-    print_outcome(_console(), perform(asked, out, _progress()))
+    runs = list(sweeping.matrix(chosen_methods, chosen_datasets, chosen_settings, seeds, resolve_device(device)))
+    swept = sweeping.sweep(runs, out, _progress())
+    print_swept(_console(), swept)
+    if swept.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    record: Annotated[Path, typer.Argument(help="A record's folder.")],
+    write: Annotated[bool, typer.Option("--write", help="Replace the record's scores if they differ.")] = False,
+) -> None:
+    """Compute a record's scores anew from its predictions and cached features. Exit code 1 if they differ."""
+    from gmbench.provenance import evaluators_sha256
+    from gmbench.records import replace_scores
+    from gmbench.report import print_evaluation
+    from gmbench.scoring import evaluate as evaluate_record
+
+    evaluation = evaluate_record(record, _progress())
+    print_evaluation(_console(), evaluation)
+    if evaluation.scores == evaluation.record.scores:
+        return
+    if not write:
+        raise typer.Exit(1)
+    replace_scores(record, evaluation.scores, evaluators_sha256())
+    _console().print(f"wrote {record}", highlight=False, soft_wrap=True)
 
 
 @app.command("list")
@@ -252,6 +318,28 @@ def main() -> None:
     if code == STOPPED:
         _fail("stopped. The same command goes on from where it was.", STOPPED)
     sys.exit(code)
+
+
+def _perform(
+    method: str, dataset: str, setting: str, seed: int, set_: list[str] | None, device: str, out: Path
+) -> None:
+    from gmbench.data.card import find_dataset
+    from gmbench.registry import find_method
+
+    found_method, card, given = find_method(method), find_dataset(dataset), _assignments(set_ or [])
+    found_method.parameters(given)
+
+    from gmbench.device import resolve_device
+    from gmbench.report import print_outcome
+    from gmbench.runner import Run, perform
+
+    asked = Run(found_method, card, setting, seed, given, resolve_device(device))
+    print_outcome(_console(), perform(asked, out, _progress()))
+
+
+def _names(given: str, all_: list[str]) -> list[str]:
+    """The names in a list separated by commas; `all` stands for all of them."""
+    return all_ if given == "all" else [name.strip() for name in given.split(",") if name.strip()]
 
 
 def _fail(message: str, code: int) -> None:

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from gmbench.files import folder_sha256
+from gmbench.files import folder_sha256, sha256_file
 from gmbench.records import Environment
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-cpu", "faiss-gpu", "pillow")
-DECIDES_NOTHING = (
+PACKAGES = (
+    "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "scikit-learn", "faiss-cpu", "faiss-gpu",
+    "pillow",
+)  # fmt: skip
+DECIDES_NO_PREDICTION = (
     "attributors/", "cli.py", "data/audit.py", "data/cards/", "data/embedded/", "data/reals.py", "encoders/train.py",
-    "errors.py", "generators/", "leaderboard/", "progress.py", "provenance.py", "report.py", "testing.py",
+    "errors.py", "evaluators/", "generators/", "leaderboard/", "progress.py", "provenance.py", "report.py",
+    "scoring.py", "sweep.py", "testing.py",
 )  # fmt: skip
 
 
 @cache
 def harness_sha256() -> str:
-    """A digest of the harness's code, less what cannot change a result (command line, leaderboards, generators)."""
-    return folder_sha256(Path(__file__).parent, "*.py", skip=DECIDES_NOTHING)
+    """A digest of the harness's code, less what cannot change predictions or features (evaluators, leaderboards, …)."""
+    return folder_sha256(Path(__file__).parent, "*.py", skip=DECIDES_NO_PREDICTION)
+
+
+@cache
+def evaluators_sha256() -> str:
+    """A digest of the code that makes scores from predictions and features."""
+    home = Path(__file__).parent
+    return hashlib.sha256(
+        (folder_sha256(home / "evaluators", "*.py") + sha256_file(home / "scoring.py")).encode()
+    ).hexdigest()
 
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Versions of the installed packages that compute results."""
-    return {name: found for name in PACKAGES if (found := _version(name)) is not None}
+    """Versions of the installed packages that compute results, and of the JPEG library that pillow brings."""
+    from PIL import features
+
+    found = {name: version for name in PACKAGES if (version := _version(name)) is not None}
+    return found | {"libjpeg": str(features.version("libjpeg_turbo") or features.version("jpg"))}
 
 
 def environment(device: str) -> Environment:
@@ -49,13 +67,23 @@ def environment(device: str) -> Environment:
 
 
 def peak_memory_mib() -> int | None:
-    """The most memory that this process has held, in MiB; None where the system does not tell."""
+    """The most memory that this process has held since `forget_peak_memory`, in MiB; None where that is not known."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) // 2**10
     try:
         import resource
     except ModuleNotFoundError:
         return None
     unit = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20
+
+
+def forget_peak_memory() -> None:
+    """The peak begins anew, so that a run does not answer for those before it; only Linux can do this."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def _version(package: str) -> str | None:

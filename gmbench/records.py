@@ -15,11 +15,13 @@ from pydantic import ValidationError
 from gmbench.data.card import Strict, first_problem
 from gmbench.errors import RecordError
 from gmbench.evaluators.accuracy import Accuracy
+from gmbench.evaluators.calibration import Calibration
+from gmbench.evaluators.detection import Detection
 from gmbench.evaluators.fdr import FDR
 from gmbench.evaluators.nmi import Alignment
-from gmbench.files import replacing, sha256_file
+from gmbench.files import replacing, sha256_file, write_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LONGEST_CHANGES = 120
 RECORD, PREDICTIONS = "record.json", "predictions.parquet"
 
@@ -28,8 +30,10 @@ class Scores(Strict):
     """What the evaluators say of a run. `nmi`: alignment with each design choice of the sources, by its name."""
 
     accuracy: Accuracy
+    detection: Detection
+    calibration: Calibration
     fdr: FDR
-    nmi: dict[str, Alignment] = {}
+    nmi: dict[str, Alignment]
 
 
 class Environment(Strict):
@@ -47,13 +51,17 @@ class Environment(Strict):
 class Identity(Strict):
     """What decides a run's result. Two runs with equal identities are the same run.
 
-    `given` are those of `parameters` that differ from the method's defaults.
+    `given` are those of `parameters` that differ from the method's defaults. `tested_on` is another dataset than the
+    one that the method was fitted on. `harness_sha256` is of the code that decides predictions and features,
+    `evaluators_sha256` of the code that makes scores from them.
     """
 
     dataset: str
     dataset_revision: str
     roles_sha256: str
     setting: str
+    tested_on: str | None
+    tested_revision: str | None
     method: str
     method_sha256: str
     parameters: dict[str, bool | int | float | str]
@@ -62,6 +70,7 @@ class Identity(Strict):
     seed: int
     sources: list[str]
     harness_sha256: str
+    evaluators_sha256: str
     packages: dict[str, str]
     device: str
 
@@ -110,10 +119,11 @@ def read_record(folder: Path) -> Record:
         raise RecordError(f"{path} is missing.") from error
     except (ValueError, TypeError, KeyError) as error:
         raise RecordError(f"{path} is damaged ({error}). Remove {folder} and run its command again.") from error
-    if version > SCHEMA_VERSION:
-        raise RecordError(
-            f"{path} has schema {version}, this gmbench knows up to {SCHEMA_VERSION}. Update gmbench to read it."
+    if version != SCHEMA_VERSION:
+        advice = (
+            "Update gmbench to read it" if version > SCHEMA_VERSION else f"Remove {folder} and run its command again"
         )
+        raise RecordError(f"{path} has schema {version}, this gmbench reads {SCHEMA_VERSION}. {advice}.")
     try:
         record = Record(**content)
     except ValidationError as error:
@@ -160,9 +170,19 @@ def write_record(
     with replacing(folder / RECORD) as record_aside, replacing(folder / PREDICTIONS) as predictions_aside:
         parquet.write_table(pyarrow.table(columns), predictions_aside, compression="zstd")
         record = record.model_copy(update={"predictions_sha256": sha256_file(predictions_aside)})
-        text = json.dumps(record.model_dump(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        record_aside.write_text(text, encoding="utf-8", newline="\n")
+        record_aside.write_text(_as_text(record), encoding="utf-8", newline="\n")
     return record
+
+
+def replace_scores(folder: Path, scores: Scores, evaluators_sha256: str) -> None:
+    """Writes scores that were computed anew into a record; its predictions stay as they are."""
+    record = read_record(folder)
+    identity = record.identity.model_copy(update={"evaluators_sha256": evaluators_sha256})
+    write_text(folder / RECORD, _as_text(record.model_copy(update={"scores": scores, "identity": identity})))
+
+
+def _as_text(record: Record) -> str:
+    return json.dumps(record.model_dump(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def all_records(results: Path) -> Iterator[tuple[Path, Record]]:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gmbench.leaderboard.comparison import Comparison
+    from gmbench.records import Scores
     from gmbench.runner import Outcome
+    from gmbench.scoring import Evaluation
+    from gmbench.sweep import Swept
 
 
 def print_methods(console: Console) -> None:
@@ -62,14 +65,22 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     """The scores of a run and the path of its record."""
     record = outcome.record
     accuracy, fdr, identity = record.scores.accuracy, record.scores.fdr, record.identity
+    place = f"on [bold]{identity.dataset}[/bold], {identity.setting}"
+    if identity.tested_on:
+        place = f"fitted on [bold]{identity.dataset}[/bold], tested on [bold]{identity.tested_on}[/bold]"
     console.print(
-        f"\n[bold]{identity.entry}[/bold] on [bold]{identity.dataset}[/bold], {identity.setting}, "
+        f"\n[bold]{identity.entry}[/bold] {place}, "
         f"seed {identity.repetition}{' (this very run was recorded before)' if outcome.was_there else ''}\n",
         highlight=False,
     )
     scores = Table("score", "value", "", box=None, pad_edge=False)
     scores.add_row("accuracy", f"{accuracy.accuracy:.1%}", f"95 % interval {accuracy.low:.1%} to {accuracy.high:.1%}")
     scores.add_row("chance", f"{1 / len(identity.sources):.1%}", f"{len(identity.sources)} sources")
+    detection, calibration = record.scores.detection, record.scores.calibration
+    scores.add_row(
+        "real or generated", f"{detection.auroc:.3f}", f"AUROC; average precision {detection.average_precision:.3f}"
+    )
+    scores.add_row("calibration error", f"{calibration.ece:.1%}", f"expected, over {calibration.bins} bins")
     scores.add_row("FDR", f"{fdr.ratio:.2f}", f"± {fdr.sd:.2f} over {fdr.halvings} halvings, n = {fdr.n}, d = {fdr.d}")
     console.print(scores, highlight=False)
     table = Table("true source", "recall", "attributed to", box=None, pad_edge=False)
@@ -98,6 +109,41 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     table.add_row("p", f"{paired.p:.2g}", "McNemar's exact test" if once else "exact sign test over images")
     console.print(table, highlight=False)
     console.print(f"\n{comparison.verdict}", highlight=False, soft_wrap=True)
+
+
+def print_swept(console: Console, swept: Swept) -> None:
+    """How many cells of a matrix were run, and which were not, and why."""
+    console.print(f"\n{swept.ran} run, {swept.were_there} recorded before", highlight=False)
+    for words, cells in (("skipped", swept.skipped), ("FAILED", swept.failed)):
+        for name, reason in cells.items():
+            console.print(f"{words}: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """The scores in a record beside those that its predictions and features give now."""
+    table = Table("score", "record", "now", "", box=None, pad_edge=False)
+    before, now = (_leading_figures(scores) for scores in (evaluation.record.scores, evaluation.scores))
+    for name, value in before.items():
+        table.add_row(name, f"{value:.6g}", f"{now[name]:.6g}", "" if now[name] == value else "differs")
+    console.print(table, highlight=False)
+    if not evaluation.with_features:
+        console.print("Features are no longer in the cache: FDR and NMI are the record's.", highlight=False)
+    if evaluation.scores != evaluation.record.scores:
+        console.print("The record's scores are not those of its predictions and features.", highlight=False)
+
+
+def _leading_figures(scores: Scores) -> dict[str, float]:
+    return {
+        "accuracy": scores.accuracy.accuracy,
+        "balanced accuracy": scores.accuracy.balanced,
+        "macro F1": scores.accuracy.macro_f1,
+        "AUROC": scores.detection.auroc,
+        "average precision": scores.detection.average_precision,
+        "calibration error": scores.calibration.ece,
+        "risk-coverage area": scores.calibration.aurc,
+        "FDR": scores.fdr.ratio,
+        **{f"NMI {name}": alignment.nmi for name, alignment in scores.nmi.items()},
+    }
 
 
 def _print_method(console: Console, method: Method) -> None:

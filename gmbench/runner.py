@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -15,27 +14,31 @@ import numpy as np
 
 from gmbench.attributor import Attributor, RunContext
 from gmbench.cache import Cache
-from gmbench.data.card import DatasetCard
+from gmbench.data.card import ROLES, DatasetCard
 from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.data.images import ImageSet
 from gmbench.errors import CannotRunError, MethodError
-from gmbench.evaluators.accuracy import attribution_accuracy
-from gmbench.evaluators.fdr import frechet_distance_ratio
-from gmbench.evaluators.nmi import design_alignment
 from gmbench.files import ensure_writable
 from gmbench.progress import Progress
-from gmbench.provenance import environment, harness_sha256, package_versions, peak_memory_mib
+from gmbench.provenance import (
+    environment,
+    evaluators_sha256,
+    forget_peak_memory,
+    harness_sha256,
+    package_versions,
+    peak_memory_mib,
+)
 from gmbench.records import (
     RECORD,
     SCHEMA_VERSION,
     Identity,
     Record,
-    Scores,
     read_record,
     record_folder,
     write_record,
 )
 from gmbench.registry import Method, Value
+from gmbench.scoring import design_choices, keep_features, score
 from gmbench.seeds import seed_from
 from gmbench.settings import Roles, find_setting
 
@@ -67,6 +70,9 @@ class Outcome:
 def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = None) -> Outcome:
     """Gives the record of a run below `results`: the one that is there if it is of the very same run, else a new one.
 
+    What is fitted on the same images with the same code, parameters and seed is fitted once: settings that differ in
+    the test images alone go on from the same checkpoints.
+
     Raises:
         ParameterError, DataError, CannotRunError, MethodError, OutputError, RecordError: see `gmbench.errors`.
     """
@@ -74,9 +80,10 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
     parameters = run.method.parameters(run.given or {})
     setting = find_setting(run.setting)
     ensure_writable(results)
+    forget_peak_memory()
     dataset = load_dataset(run.dataset, cache, progress)
-    roles = setting(dataset, run.repetition)
-    identity = _identity(run, dataset, parameters)
+    roles = setting(dataset, run.repetition, cache, progress)
+    identity = _identity(run, dataset, roles, parameters)
     folder = record_folder(results, identity)
     ensure_writable(folder)
     if (folder / RECORD).exists():
@@ -86,18 +93,23 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
         progress.say(f"{folder / RECORD} is of another {_difference(before.identity, identity)}; it will be replaced.")
 
     attributor = run.method.build(parameters)
-    if (reason := attributor.skip(run.dataset)) is not None:
-        raise CannotRunError(f"{run.method.slug} cannot run on {run.dataset.slug}: {reason}.")
+    for card in (run.dataset, *([roles.tested_on.card] if roles.tested_on else [])):
+        if (reason := attributor.skip(card)) is not None:
+            raise CannotRunError(f"{run.method.slug} cannot run on {card.slug}: {reason}.")
     made_in = environment(run.device)
-    scratch = cache.path("runs", **identity.model_dump())
-    scratch.mkdir(exist_ok=True)
-    context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress, _encoder_of(run.dataset))
-    choices = [run.dataset.sources[name].choices if name in run.dataset.sources else {} for name in identity.sources]
-    scores, probabilities, seconds = _measure(attributor, roles, context, choices)
+    encoder = _encoder_of(run.dataset)
+    scratch = _scratch(cache, identity, roles)
+    context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress, encoder)
+    probabilities, features, seconds = _measure(attributor, roles, context)
+    assert roles.test.labels is not None
+    choices = design_choices((roles.tested_on or dataset).card, identity.sources)
+    with _timed(seconds, "evaluate"):
+        scores = score(probabilities, features, roles.test.labels, identity.sources, choices, progress)
+    keep_features(cache, identity, features)
     record = Record(
         schema_version=SCHEMA_VERSION,
         identity=identity,
-        images={role: len(images) for role, images in vars(roles).items()},
+        images={role: len(getattr(roles, role)) for role in ROLES},
         scores=scores,
         training=_training_of(attributor),
         environment=made_in,
@@ -106,36 +118,36 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
         peak_memory_mib=peak_memory_mib(),
         predictions_sha256="",
     )
-    assert roles.test.labels is not None
     record = write_record(folder, record, roles.test.ids, roles.test.labels, probabilities)
-    shutil.rmtree(scratch, ignore_errors=True)
     return Outcome(record, folder, False)
 
 
 def _measure(
-    attributor: Attributor, roles: Roles, context: RunContext, choices: Sequence[Mapping[str, str]]
-) -> tuple[Scores, np.ndarray, dict[str, float]]:
-    """Fits on train, predicts and embeds test without its labels, and scores both."""
-    assert roles.test.labels is not None
+    attributor: Attributor, roles: Roles, context: RunContext
+) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    """Fits on train; probabilities and features of the test images, whose labels it does not tell."""
     unlabelled = roles.test.without_labels()
     seconds: dict[str, float] = {}
     with _timed(seconds, "fit"):
         attributor.fit(roles.train, roles.val, context)
+    if roles.test_manifold is not None:
+        attributor = attributor.on(roles.test_manifold)
     with _timed(seconds, "predict"):
         probabilities = check_probabilities(attributor.predict_proba(unlabelled), unlabelled)
     with _timed(seconds, "embed"):
         features = check_features(attributor.embed(unlabelled), unlabelled)
-    with _timed(seconds, "evaluate"), context.progress.phase("evaluating", 3) as phase:
-        accuracy = attribution_accuracy(probabilities, roles.test.labels, roles.test.sources)
-        phase.advance()
-        try:
-            fdr = frechet_distance_ratio(features, roles.test.labels)
-        except ValueError as error:
-            raise MethodError(f"embed: {error}.") from error
-        phase.advance()
-        nmi = design_alignment(features, roles.test.labels, choices)
-        phase.advance()
-    return Scores(accuracy=accuracy, fdr=fdr, nmi=nmi), probabilities, seconds
+    return probabilities, features, seconds
+
+
+def _scratch(cache: Cache, identity: Identity, roles: Roles) -> Path:
+    """The folder of what is fitted: named by all that decides it, and not by what it is tested on."""
+    decides = identity.model_dump(
+        include={"method", "method_sha256", "parameters", "seed", "sources", "harness_sha256", "packages", "device"}
+    )
+    images = {role: getattr(roles, role).digest for role in ("manifold", "train", "val")}
+    folder = cache.path("fits", **decides, **images)
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def check_probabilities(probabilities: np.ndarray, images: ImageSet) -> np.ndarray:
@@ -169,31 +181,38 @@ def check_features(features: np.ndarray, images: ImageSet) -> np.ndarray:
 
 def _command(run: Run, identity: Identity) -> str:
     """The command that makes a record of this identity again."""
+    method = shlex.quote(run.method.name)
+    if identity.tested_on:
+        verb = f"gmbench transfer --method {method} --train {identity.dataset} --test {identity.tested_on}"
+    else:
+        verb = f"gmbench run --method {method} --dataset {identity.dataset} --setting {identity.setting}"
     return " ".join(
         [
-            f"gmbench run --method {shlex.quote(run.method.name)} --dataset {identity.dataset}",
-            f"--setting {identity.setting} --seed {identity.repetition}",
+            f"{verb} --seed {identity.repetition}",
             *(f"--set {shlex.quote(f'{name}={value}')}" for name, value in identity.given.items()),
             f"--device {identity.device}",
         ]
     )
 
 
-def _identity(run: Run, dataset: Dataset, parameters: dict[str, Value]) -> Identity:
+def _identity(run: Run, dataset: Dataset, roles: Roles, parameters: dict[str, Value]) -> Identity:
     usual = run.method.parameters({})
     return Identity(
         dataset=run.dataset.slug,
         dataset_revision=dataset.revision,
         roles_sha256=dataset.roles_sha256,
         setting=run.setting,
+        tested_on=roles.tested_on.card.slug if roles.tested_on else None,
+        tested_revision=roles.tested_on.revision if roles.tested_on else None,
         method=run.method.slug,
         method_sha256=run.method.source_sha256,
         parameters=parameters,
         given={name: value for name, value in parameters.items() if value != usual[name]},
         repetition=run.repetition,
         seed=seed_from(run.dataset.slug, run.method.slug, run.repetition),
-        sources=list(dataset.card.classes),
+        sources=list(roles.test.sources),
         harness_sha256=harness_sha256(),
+        evaluators_sha256=evaluators_sha256(),
         packages=package_versions(),
         device=run.device,
     )

@@ -28,11 +28,11 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 def make_images(source: str, n: int, seed: int, size: int = 32) -> np.ndarray:
-    """uint8 (n, size, size, 3): random smooth shapes; `blurred` ones are smoother, `noisy` ones have added noise."""
+    """uint8 (n, size, size, 3): random smooth shapes; `blurred`, `coarse` ones are smoother, `noisy` ones noisy."""
     random = np.random.default_rng(seed)
     coarse = random.uniform(0, 255, (n, 3, size // 4, size // 4))
     spectrum = np.fft.rfft2(np.kron(coarse, np.ones((4, 4))))
-    keep = {"real": 10, "blurred": 5, "noisy": 10}[source]
+    keep = {"real": 10, "blurred": 5, "noisy": 10, "coarse": 3}[source]
     spectrum[..., keep : size - keep, :] = 0
     spectrum[..., keep:] = 0
     images = np.fft.irfft2(spectrum, s=(size, size))
@@ -57,12 +57,12 @@ def make_card(slug: str = "tiny", per_source: int = 60) -> DatasetCard:
     )
 
 
-def write_dataset(folder: Path, card: DatasetCard) -> Path:
+def write_dataset(folder: Path, card: DatasetCard, first_seed: int = 0) -> Path:
     """A dataset of `make_images` on disk, roles 70 : 10 : 20."""
     n = card.images.per_source
     parts = {role: ([], []) for role in ROLES}
-    parts["manifold"] = ([make_images("real", card.images.manifold, 99)], ["real"] * card.images.manifold)
-    for seed, source in enumerate(card.classes):
+    parts["manifold"] = ([make_images("real", card.images.manifold, first_seed + 99)], ["real"] * card.images.manifold)
+    for seed, source in enumerate(card.classes, start=first_seed):
         images = make_images(source, n, seed)
         for role, start, end in (("train", 0, 0.7), ("val", 0.7, 0.8), ("test", 0.8, 1)):
             chosen = images[round(start * n) : round(end * n)]

@@ -25,7 +25,6 @@ from gmbench.data.storage import image_id, read_manifest, role_path, sha256_file
 from gmbench.errors import DataError, NotFoundError
 from gmbench.neighbors import nearest
 from gmbench.progress import Progress
-from gmbench.settings import find_setting
 
 
 def load(folder: Path) -> Dataset:
@@ -239,36 +238,6 @@ def test_writing_again_gives_the_same_bytes(tiny_folder: Path, tmp_path: Path) -
     again = write_dataset(tmp_path / "again", make_card())
     for role in ROLES:
         assert sha256_file(again / role_path(role)) == sha256_file(tiny_folder / role_path(role))
-
-
-class TestSettings:
-    """Which images reach a method."""
-
-    def test_clean_is_everything(self, tiny: Dataset) -> None:
-        """No image is left out or changed."""
-        roles = find_setting("clean")(tiny, 0)
-        assert [len(images) for images in (roles.manifold, roles.train, roles.val, roles.test)] == [50, 126, 18, 36]
-
-    def test_few_shot_has_ten_of_each_source(self, tiny: Dataset) -> None:
-        """Ten train images per source, and no more val images than ten; the test images are clean's."""
-        roles = find_setting("few-shot-10")(tiny, 0)
-        assert roles.train.labels is not None
-        assert roles.val.labels is not None
-        assert np.bincount(roles.train.labels).tolist() == [10, 10, 10]
-        assert np.bincount(roles.val.labels).tolist() == [6, 6, 6]
-        assert set(roles.train.ids) <= set(tiny["train"].ids)
-        assert roles.test.digest == tiny["test"].digest
-
-    def test_few_shot_draws_by_repetition(self, tiny: Dataset) -> None:
-        """The same ten for every method in one repetition, other ones in the next."""
-        first, again, other = (find_setting("few-shot-10")(tiny, repetition).train for repetition in (0, 0, 1))
-        assert first.digest == again.digest
-        assert set(first.ids) != set(other.ids)
-
-    def test_an_unknown_setting(self, tiny: Dataset) -> None:
-        """A typo is answered with the nearest names."""
-        with pytest.raises(NotFoundError, match="Nearest: few-shot-10"):
-            find_setting("few-shot")(tiny, 0)
 
 
 class TestCards:

@@ -1,0 +1,202 @@
+"""Matrices of runs, transfer between datasets, and scores computed anew, through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_card, write_dataset
+from test_contract import CODE, write_method
+
+import gmbench.data.card
+import gmbench.registry
+import gmbench.runner
+import gmbench.training
+from gmbench.data.card import DatasetCard
+from gmbench.records import read_record
+
+
+@pytest.fixture(autouse=True)
+def _two_datasets(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tiny`, and `other` with the same sources, are the embedded datasets."""
+    home = tmp_path / "embedded"
+    home.mkdir()
+    (home / "tiny").symlink_to(tiny_folder)
+    cards: dict[str, DatasetCard] = {"tiny": make_card(), "other": make_card("other", per_source=40)}
+    write_dataset(home / "other", cards["other"], first_seed=10)
+    monkeypatch.setattr(gmbench.data.card, "EMBEDDED", home)
+    monkeypatch.setattr(gmbench.data.card, "dataset_cards", lambda: cards)
+
+
+class TestSweep:
+    """`gmbench sweep`."""
+
+    def test_runs_the_missing_cells(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """Two methods, two datasets, transfer one way: the first sweep runs all, the second none."""
+        out = str(tmp_path / "results")
+        asked = ("sweep", "--methods", "mccloskey18,durall20", "--datasets", "tiny,other", "--out", out)
+        code, printed, err = command(*asked, "--settings", "clean,to-other", "--seeds", "1")
+        assert code == 0
+        assert "6 run, 0 recorded before" in printed
+        assert "1/6 mccloskey18 tiny clean 0: " in err
+        assert len(list((tmp_path / "results").rglob("record.json"))) == 6
+        assert "0 run, 6 recorded before" in command(*asked, "--settings", "clean,to-other", "--seeds", "1")[1]
+        assert "4 run, 4 recorded before" in command(*asked, "--settings", "clean", "--seeds", "2")[1]
+
+    def test_goes_on_past_a_cell_that_fails(  # type: ignore[no-untyped-def]
+        self, command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A method with a bug is named at the end with its error, exit code 1; one that skips is no failure."""
+        bug = write_method(
+            tmp_path / "a" / "bug", CODE.replace("        self.sources_ =", "        1 / 0\n        self.sources_ =")
+        )
+        shy = write_method(
+            tmp_path / "a" / "shy", CODE + "\n    def skip(self, dataset):\n        return 'too small'\n"
+        )
+        asked = (
+            "sweep",
+            "--datasets",
+            "tiny",
+            "--settings",
+            "clean",
+            "--seeds",
+            "1",
+            "--out",
+            str(tmp_path / "results"),
+        )
+        code, printed, _ = command(*asked, "--methods", f"{bug},{shy},mccloskey18")
+        assert code == 1
+        assert "1 run, 0 recorded before" in printed
+        assert "FAILED: bug tiny clean 0: ZeroDivisionError: division by zero" in printed
+        assert "skipped: shy tiny clean 0: shy cannot run on tiny: too small" in printed
+
+    def test_a_typo_is_found_before_anything_runs(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """Of a method, a dataset or a setting."""
+        for option, value in (("--methods", "durall2"), ("--datasets", "tony"), ("--settings", "clean,to-nowhere")):
+            code, printed, err = command("sweep", option, value, "--out", str(tmp_path))
+            assert (code, printed) == (2, "")
+            assert "Nearest" in err
+
+
+class TestSharedFits:
+    """Settings that differ in the test images alone are fitted once."""
+
+    def test_the_network_fitted_for_clean_is_reused(  # type: ignore[no-untyped-def]
+        self, command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`clean-to-laundered` and transfer take no training step after `clean`; `laundered` does."""
+        steps: list[int] = []
+        shuffled = gmbench.training._shuffled
+        monkeypatch.setattr(gmbench.training, "_shuffled", lambda *a: steps.append(1) or shuffled(*a))
+        asked = ("--method", "manifpt-rgb", "--set", "epochs=1", "--out", str(tmp_path))
+        assert command("run", *asked, "--dataset", "tiny")[0] == 0
+        assert len(steps) == 1
+        assert command("run", *asked, "--dataset", "tiny", "--setting", "clean-to-laundered")[0] == 0
+        assert command("transfer", *asked, "--train", "tiny", "--test", "other")[0] == 0
+        assert len(steps) == 1
+        assert command("run", *asked, "--dataset", "tiny", "--setting", "laundered")[0] == 0
+        assert len(steps) == 2
+        clean, transferred = (
+            read_record(tmp_path / "tiny" / setting / "manifpt-rgb+epochs=1" / "0") for setting in ("clean", "to-other")
+        )
+        assert clean.training == transferred.training
+
+
+class TestTransfer:
+    """`gmbench transfer`."""
+
+    def test_the_record_says_what_was_fitted_on_and_tested_on(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """Its test images are the other dataset's, and its command makes it again."""
+        code, printed, _ = command(
+            "transfer", "--method", "mccloskey18", "--train", "tiny", "--test", "other", "--out", str(tmp_path)
+        )
+        assert code == 0
+        assert "fitted on tiny, tested on other" in printed
+        record = read_record(tmp_path / "tiny" / "to-other" / "mccloskey18" / "0")
+        assert record.identity.tested_on == "other"
+        assert record.identity.tested_revision
+        assert record.images == {"manifold": 50, "train": 126, "val": 18, "test": 24}
+        assert record.command == "gmbench transfer --method mccloskey18 --train tiny --test other --seed 0 --device cpu"
+
+    def test_artifacts_are_taken_against_the_other_manifold(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """A method is told of the test images' reals, once, and asked in that state."""
+        code = CODE.replace(
+            "    def embed",
+            "    def on(self, manifold):\n        import copy\n        moved = copy.copy(self)\n"
+            "        moved.reals_ = manifold.origin\n        return moved\n\n    def embed",
+        ).replace(
+            "        return np.full(",
+            "        assert self.reals_.startswith('other@'), self.reals_\n        return np.full(",
+        )
+        method = write_method(tmp_path / "moving", code)
+        asked = (
+            "transfer",
+            "--method",
+            str(method),
+            "--train",
+            "tiny",
+            "--test",
+            "other",
+            "--out",
+            str(tmp_path / "r"),
+        )
+        assert command(*asked)[0] == 0
+
+
+class TestEvaluate:
+    """`gmbench evaluate`."""
+
+    @pytest.fixture
+    def folder(self, command, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
+        """A record's folder."""
+        command("run", "--method", "mccloskey18", "--dataset", "tiny", "--out", str(tmp_path))
+        return tmp_path / "tiny" / "clean" / "mccloskey18" / "0"
+
+    def test_an_honest_record(self, command, folder: Path) -> None:  # type: ignore[no-untyped-def]
+        """All scores come out again, with the features that the run left."""
+        code, printed, _ = command("evaluate", str(folder))
+        assert code == 0
+        assert "differs" not in printed
+        assert "no longer in the cache" not in printed
+
+    @pytest.mark.parametrize(("group", "field"), [("accuracy", "accuracy"), ("detection", "auroc"), ("fdr", "ratio")])
+    def test_a_score_raised_by_hand(self, command, folder: Path, group: str, field: str) -> None:  # type: ignore[no-untyped-def]
+        """It is named, exit code 1; with --write the record gets the true scores back."""
+        path, true = folder / "record.json", read_record(folder)
+        content = json.loads(path.read_text())
+        content["scores"][group][field] = 0.999
+        path.write_text(json.dumps(content))
+        code, printed, _ = command("evaluate", str(folder))
+        assert code == 1
+        assert "0.999" in printed
+        assert "differs" in printed
+        assert command("evaluate", str(folder), "--write")[0] == 0
+        assert read_record(folder).scores == true.scores
+
+    def test_without_features(self, command, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """With an empty cache the predictions alone are scored, and that is said."""
+        monkeypatch.setenv("GMBENCH_CACHE", str(tmp_path / "empty"))
+        code, printed, _ = command("evaluate", str(folder))
+        assert code == 0
+        assert "no longer in the cache" in printed
+
+    def test_nothing_there(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """One line."""
+        code, _, err = command("evaluate", str(tmp_path / "nowhere"))
+        assert code == 2
+        assert "record.json is missing" in err
+
+
+def test_peak_memory_is_of_the_run(tmp_path: Path) -> None:
+    """A large array that was there before and is gone is not counted."""
+    from gmbench.provenance import forget_peak_memory, peak_memory_mib
+
+    np.ones(300 * 2**17).sum()
+    before = peak_memory_mib()
+    forget_peak_memory()
+    after = peak_memory_mib()
+    assert before is not None
+    assert after is not None
+    assert after <= before - 250 or not Path("/proc/self/clear_refs").exists()
