@@ -149,11 +149,9 @@ class TestAttribution:
 
     def test_recall_by_family(self, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Both generated sources are GANs: taken for each other, they are still right as a family."""
-        monkeypatch.setattr(gmbench.leaderboard.entries, "dataset_cards", lambda: {"tiny": make_card()})
-        monkeypatch.setattr(gmbench.leaderboard.entries, "_check_test_images", lambda _: None)
-        monkeypatch.setattr(gmbench.leaderboard.entries, "_check_revisions", lambda _: None)
-        wrong_source = LABELS == 1
-        write(results, "durall20", ~wrong_source)
+        card = make_card().model_copy(update={"embedded": False})
+        monkeypatch.setattr(gmbench.leaderboard.entries, "dataset_cards", lambda: {"tiny": card})
+        write(results, "durall20", LABELS != 1)
         lines = self.page(results).split("Recall by family")[1].splitlines()
         header, numbers = (next(line for line in lines if word in line) for word in ("| Method", "`durall20`"))
         assert [cell.strip() for cell in header.strip("|").split("|")] == ["Method", "real", "gan"]
@@ -242,6 +240,14 @@ class TestTransfer:
             read_entries(results)
         assert str(path) in str(error.value)
 
+    def test_no_source_is_left_out(self, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where both datasets have cards, the sources are all that they share."""
+        self.pair(results)
+        cards = {slug: make_card(slug).model_copy(update={"embedded": False}) for slug in ("one", "two")}
+        monkeypatch.setattr(gmbench.leaderboard.entries, "dataset_cards", lambda: cards)
+        with pytest.raises(RecordError, match=r"share 3 sources, the record has 2 .*identity\.sources"):
+            read_entries(results)
+
     def test_revisions_are_not_mixed(self, results: Path) -> None:
         """Tested on another revision of a dataset than others were fitted on: file and field are named."""
         self.pair(results)
@@ -265,10 +271,10 @@ class TestNMI:
     @pytest.mark.parametrize(
         ("scores", "cell", "cells"),
         [
-            ([(0.5, 0.2), (0.52, 0.2)], "**0.51 (0.20)**", "1 of 1"),
-            ([(0.5, 0.2), (0.1, 0.2)], "0.30 (0.20)", "0 of 1"),
-            ([(0.2, 0.2), (0.2, 0.2)], "0.20 (0.20)", "0 of 1"),
-            ([(0.5, 0.2)], "0.50 (0.20)", "0 of 1"),
+            ([(0.5, 0.2), (0.52, 0.2)], "**0.510 (0.200)**", "1 of 1"),
+            ([(0.5, 0.2), (0.1, 0.2)], "0.300 (0.200)", "0 of 1"),
+            ([(0.2, 0.2), (0.2, 0.2)], "0.200 (0.200)", "0 of 1"),
+            ([(0.5, 0.2)], "0.500 (0.200)", "0 of 1"),
         ],
         ids=["above for sure", "spread is larger", "at the null", "one seed"],
     )
@@ -416,6 +422,23 @@ class TestReading:
             write_pages(results.parent)
         assert str(path) in str(error.value)
         assert not list(results.parent.glob("*.md"))
+
+    def test_no_source_is_left_out(self, results: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A record without the hardest source is not about the dataset's test images."""
+        from gmbench.data.storage import read_columns, read_manifest, role_path
+
+        monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
+        monkeypatch.setattr(gmbench.leaderboard.entries, "dataset_cards", lambda: {"tiny": make_card()})
+        columns = read_columns(tiny_folder / role_path("test"))
+        kept = columns["source"] != "noisy"
+        labels = (columns["source"][kept] == "blurred").astype(int)
+        path = write(
+            results, "durall20", np.ones(len(labels), bool), labels=labels, ids=columns["id"][kept],
+            sources=["real", "blurred"], dataset_revision=read_manifest(tiny_folder).revision,
+        )  # fmt: skip
+        with pytest.raises(RecordError, match="test images are not those of dataset tiny") as error:
+            read_entries(results)
+        assert str(path) in str(error.value)
 
     def test_rounding_is_no_edit(self, results: Path) -> None:
         """Another machine sums in another order."""

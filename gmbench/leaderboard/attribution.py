@@ -7,6 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
+from gmbench.data.card import REAL
 from gmbench.evaluators.accuracy import family_recall
 from gmbench.leaderboard.entries import Entry
 from gmbench.leaderboard.findings import ABOUT_TESTS, best_first, findings, tied
@@ -18,6 +19,7 @@ from gmbench.leaderboard.markdown import (
     details,
     interval,
     mean_and_sd,
+    page,
     percent,
     table,
 )
@@ -32,8 +34,10 @@ As Table 2 of the ManiFPT paper; its published figures are in [paper.md](paper.m
 - **On what**: the datasets of [datasets.md](datasets.md). All methods see the same images in the same roles.
 - **How sure**: each table has the spread over seeds and an interval over test images. An accuracy in **bold** is the
   highest of its table or one that the tests do not separate from it (5 %, Holm-corrected); if only one is bold, it is
-  separated from all others. {ABOUT_TESTS} All pairs: [significance.md](significance.md).
+  separated from all others. All pairs: [significance.md](significance.md).
+  {ABOUT_TESTS}
 - **How to reproduce a row**: the commands below each table, at the commit beside them. Records: `results/`.
+- **What each method does**: [its card](../README.md#methods).
 
 Columns:
 
@@ -74,16 +78,16 @@ def attribution_page(entries: Iterable[Entry]) -> str:
     """The page as markdown."""
     kept = sorted((entry for entry in entries if entry.tested_on is None), key=_place)
     if not kept:
-        return f"{ABOUT}\n{NO_RECORDS}"
+        return page(ABOUT, NO_RECORDS)
     settings = list(dict.fromkeys(entry.setting for entry in kept))
-    parts = [ABOUT, "Settings:\n", "".join(f"- [{name}](#setting-{name}): {_in_words(name)}\n" for name in settings)]
+    parts = [ABOUT, "Settings:", "\n".join(f"- [{name}](#setting-{name}): {_in_words(name)}" for name in settings)]
     for setting, in_setting in groupby(kept, key=lambda entry: entry.setting):
-        parts.append(f"## Setting `{setting}`\n\n{_in_words(setting)}\n")
+        parts.append(f"## Setting `{setting}`\n\n{_in_words(setting)}")
         parts.extend(
             _section(dataset, best_first(list(group)))
             for dataset, group in groupby(in_setting, key=lambda entry: entry.dataset)
         )
-    return "\n".join(parts)
+    return page(*parts)
 
 
 def _place(entry: Entry) -> tuple[int, str, str]:
@@ -100,19 +104,16 @@ def _in_words(setting: str) -> str:
 def _section(dataset: str, entries: list[Entry]) -> str:
     first = entries[0].records[0]
     n = len(entries[0].sources)
-    return "\n\n".join(
-        [
-            f"### {dataset}",
-            f"{n} sources, {first.images['test']:,} test images, {first.images['train']:,} training images; chance is "
-            f"{percent(1 / n)} %. Dataset revision `{first.identity.dataset_revision[:12]}`.",
-            findings(entries),
-            _scores(entries),
-            "Recall by family: of a family's test images, the share in % that was attributed to any of its sources.",
-            _family_recalls(entries),
-            details("Recall of each source, in %", *_source_recalls(entries)),
-            details("Commands that make these rows", commands(entries)),
-            "",
-        ]
+    return page(
+        f"### {dataset}",
+        f"{n} sources, {first.images['test']:,} test images, {first.images['train']:,} training images; chance is "
+        f"{percent(1 / n)} %. Dataset revision `{first.identity.dataset_revision[:12]}`.",
+        findings(entries),
+        _scores(entries),
+        "Recall by family: of a family's test images, the share in % that was attributed to any of its sources.",
+        _family_recalls(entries),
+        details("Recall of each generative model, in %", *_source_recalls(entries)),
+        details("Commands that make these rows", commands(entries)),
     )
 
 
@@ -168,11 +169,12 @@ def _family_recalls(entries: list[Entry]) -> str:
 
 
 def _source_recalls(entries: list[Entry]) -> list[str]:
-    """A table for each family, so that none is wide."""
-    families = entries[0].families
+    """A table for each family of generative models, so that none is wide."""
+    families = {source: family for source, family in entries[0].families.items() if family != REAL}
+    recalls = [(entry.name, entry.recall) for entry in entries]
     tables = []
     for family in dict.fromkeys(families.values()):
         sources = [source for source in families if families[source] == family]
-        rows = [[f"`{entry.name}`", *(f"{100 * entry.recall[source]:.0f}" for source in sources)] for entry in entries]
+        rows = [[f"`{name}`", *(f"{100 * recall[source]:.0f}" for source in sources)] for name, recall in recalls]
         tables.append(table([family, *(f"`{source}`" for source in sources)], rows))
     return tables

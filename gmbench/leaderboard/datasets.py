@@ -9,7 +9,7 @@ from typing import get_args
 from gmbench.data.card import DatasetCard, Family
 from gmbench.data.storage import read_manifest
 from gmbench.errors import DataError
-from gmbench.leaderboard.markdown import MISSING, table
+from gmbench.leaderboard.markdown import MISSING, page, table
 
 AUDIT = "audit.json"
 SHOWN = ("near-duplicates across roles", "probe on trivial statistics")
@@ -19,12 +19,13 @@ ABOUT = """\
 
 As Table 1 of the ManiFPT paper: real images, and images of generative models of four families that were trained on such
 images. Every image has one role: `manifold` (real images that stand for the manifold), `train`, `val` or `test`.
-`gmbench info <dataset>` shows the card of a dataset, `gmbench audit <dataset>` repeats its audit.
 
-- **Images per source**: those of roles train, val and test together.
-- **Audit**: whether the dataset is a fair benchmark: checks of formats, duplicates, copies and balance, and of how many
-  test images brightness, colour and file size alone attribute.
-- **Revision**: names the content; every record says which it was made with.
+- **What is counted**: images per source are those of roles train, val and test together; the manifold's come on top.
+- **How sure that it is fair**: an audit checks formats, duplicates, copies and balance, and how many test images
+  brightness, colour and file size alone attribute.
+- **How to reproduce a row**: `gmbench info <dataset>` shows the card, `gmbench audit <dataset>` repeats the audit,
+  `gmbench build <dataset> --work <folder>` makes an embedded dataset again. The revision names the content; every
+  record says which it was made with.
 
 Written by `gmbench leaderboard` from the dataset cards; do not edit by hand.
 """
@@ -50,16 +51,13 @@ def datasets_page(cards: Sequence[DatasetCard]) -> str:
         for card in cards
     ]
     headers = ["Dataset", "Pixels", "Sources", "Images per source", "Manifold", "Where", "Licence", "Revision"]
-    return "\n\n".join(
-        [
-            ABOUT.rstrip(),
-            table(headers, sizes, left=["Where", "Licence", "Revision"]),
-            "## Sources by family",
-            *(f"### {card.slug}\n\n{_sources(card)}" for card in cards),
-            "## Audits",
-            "\n".join(f"- `{card.slug}`: {_audit(card)}" for card in cards),
-            "",
-        ]
+    return page(
+        ABOUT,
+        table(headers, sizes, left=["Where", "Licence", "Revision"]),
+        "## Sources by family",
+        *(f"### {card.slug}\n\n{_sources(card)}" for card in cards),
+        "## Audits",
+        "\n".join(f"- `{card.slug}`: {_audit(card)}" for card in cards),
     )
 
 

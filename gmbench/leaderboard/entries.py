@@ -167,18 +167,18 @@ def _family(card: DatasetCard | None, source: str) -> str:
 
 def _check_scores(found: Found) -> None:
     """Everything that follows from predictions alone is computed anew."""
-    recorded = found.record.scores
-    recomputed: dict[str, tuple[Strict, Strict]] = {
-        "accuracy": (
-            attribution_accuracy(found.probabilities, found.labels, found.record.identity.sources),
-            recorded.accuracy,
-        ),
-        "detection": (detection(found.probabilities, found.labels), recorded.detection),
-        "calibration": (calibration(found.probabilities, found.labels), recorded.calibration),
-    }
-    for name, (ours, theirs) in recomputed.items():
+    probabilities, labels = found.probabilities, found.labels
+    try:
+        recomputed: dict[str, Strict] = {
+            "accuracy": attribution_accuracy(probabilities, labels, found.record.identity.sources),
+            "detection": detection(probabilities, labels),
+            "calibration": calibration(probabilities, labels),
+        }
+    except ValueError as error:
+        raise RecordError(f"{found.path}: its predictions cannot be scored: {error}.") from error
+    for name, ours in recomputed.items():
         for field in type(ours).model_fields:
-            given, said = getattr(ours, field), getattr(theirs, field)
+            given, said = getattr(ours, field), getattr(getattr(found.record.scores, name), field)
             if not _is_same(given, said):
                 raise RecordError(
                     f"{found.path}: its predictions give {_short(given)}, the record says {_short(said)} "
@@ -199,14 +199,15 @@ def _is_same(first: object, second: object) -> bool:
 
 def _check_revisions(found: list[Found]) -> None:
     """One revision of each dataset, whether it was fitted or tested on; of an embedded one, that which is there."""
-    known: dict[str, tuple[str, str]] = {
-        slug: (read_manifest(card.folder).revision, f"{slug} is now")
-        for slug, card in dataset_cards().items()
-        if card.embedded
-    }
+    known: dict[str, tuple[str, str]] = {}
     for member in found:
         for dataset, field, revision in _revisions(member):
-            expected, where = known.setdefault(dataset, (revision, f"{member.path} is"))
+            if dataset not in known:
+                folder = _embedded(dataset)
+                known[dataset] = (
+                    (read_manifest(folder).revision, f"{dataset} is now") if folder else (revision, f"{member.path} is")
+                )
+            expected, where = known[dataset]
             if revision != expected:
                 raise RecordError(
                     f"{member.path} is of revision {revision[:12]} of {dataset}, {where} of {expected[:12]} "
@@ -225,23 +226,44 @@ def _revisions(found: Found) -> Iterator[tuple[str, str, str]]:
 
 
 def _check_test_images(found: list[Found]) -> None:
-    """Every record is about all test images of its sources, with the dataset's labels; embedded datasets say which."""
+    """Every record is about all test images, with the dataset's labels; embedded datasets say which these are.
+
+    Records of transfer are about those of the sources that both datasets have.
+    """
     by_dataset = sorted(found, key=lambda member: (member.tested, -len(member.record.identity.sources)))
     for dataset, group in groupby(by_dataset, key=lambda member: member.tested):
         members = list(group)
-        card = dataset_cards().get(dataset)
-        if card is not None and card.embedded:
-            columns = read_columns(card.folder / role_path("test"))
+        expected = None
+        if (folder := _embedded(dataset)) is not None:
+            columns = read_columns(folder / role_path("test"))
             expected = columns["id"], columns["source"].astype(str), f"dataset {dataset}"
-        else:
-            expected = None
         for member in members:
             ids, names, what = expected or _widest(members, member)
-            asked = np.isin(names, member.record.identity.sources)
+            asked = np.isin(names, _sources_asked(member)) if member.record.identity.tested_on else slice(None)
             if not np.array_equal(member.ids, ids[asked]):
                 raise RecordError(f"{member.path}: its test images are not those of {what} (field 'id').")
             if not np.array_equal(member.names, names[asked]):
                 raise RecordError(f"{member.path}: its labels are not those of {what} (field 'label').")
+
+
+def _sources_asked(found: Found) -> list[str]:
+    """The sources of a record of transfer; where both datasets have cards, all that they share."""
+    identity = found.record.identity
+    fitted, tested = (dataset_cards().get(dataset) for dataset in (identity.dataset, found.tested))
+    if fitted is not None and tested is not None:
+        shared = set(fitted.classes) & set(tested.classes)
+        if shared != set(identity.sources):
+            raise RecordError(
+                f"{found.path}: {fitted.slug} and {tested.slug} share {len(shared)} sources, the record has "
+                f"{len(identity.sources)} (field 'identity.sources'). Run it again."
+            )
+    return identity.sources
+
+
+def _embedded(dataset: str) -> Path | None:
+    """Where an embedded dataset's files are; None for others."""
+    card = dataset_cards().get(dataset)
+    return card.folder if card is not None and card.embedded else None
 
 
 def _widest(members: list[Found], member: Found) -> tuple[np.ndarray, np.ndarray, str]:

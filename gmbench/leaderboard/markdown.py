@@ -10,8 +10,13 @@ from tabulate import tabulate
 from gmbench.leaderboard.entries import Entry
 
 MISSING = "-"
-NO_RECORDS = "There are no records yet.\n"
+NO_RECORDS = "There are no records yet."
 WRITTEN_BY = "Written by `gmbench leaderboard` from the records in `results/`; do not edit by hand."
+
+
+def page(*parts: str) -> str:
+    """Parts with an empty line between them."""
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], left: Iterable[str] = ()) -> str:

@@ -16,6 +16,7 @@ from gmbench.leaderboard.markdown import (
     commands,
     details,
     mean_and_sd,
+    page,
     table,
 )
 
@@ -48,9 +49,9 @@ def nmi_page(entries: Sequence[Entry]) -> str:
         key=lambda entry: (entry.dataset, entry.name),
     )
     if not kept:
-        return f"{ABOUT}\n{NO_RECORDS}"
+        return page(ABOUT, NO_RECORDS)
     sections = [_section(dataset, list(group)) for dataset, group in groupby(kept, key=lambda entry: entry.dataset)]
-    return "\n".join([ABOUT, *sections])
+    return page(ABOUT, *sections)
 
 
 def gaps(entry: Entry) -> dict[str, np.ndarray]:
@@ -73,16 +74,13 @@ def _section(dataset: str, entries: list[Entry]) -> str:
     ]
     seeds = [len(entry.records) for entry in entries]
     headers = ["Method", *(f"{choice.replace('_', ' ')} ({k}) ↑" for choice, k in values.items()), "Mean gap ↑"]
-    return "\n\n".join(
-        [
-            f"## {dataset}",
-            f"{_widest(found)} {_methods_and_baselines(entries, found)}",
-            table(headers, rows),
-            f"NMI (null). Mean gap: NMI - null, averaged over the design choices, ± standard deviation over the seeds. "
-            f"Seeds: {min(seeds)}{f' to {max(seeds)}' if max(seeds) > min(seeds) else ''}.",
-            details("Commands that make these rows", commands(entries)),
-            "",
-        ]
+    return page(
+        f"## {dataset}",
+        f"{_widest(found)} {_methods_and_baselines(entries, found)}",
+        table(headers, rows),
+        f"NMI (null). Mean gap: NMI - null, averaged over the design choices, ± standard deviation over the seeds. "
+        f"Seeds: {min(seeds)}{f' to {max(seeds)}' if max(seeds) > min(seeds) else ''}.",
+        details("Commands that make these rows", commands(entries)),
     )
 
 
@@ -91,7 +89,7 @@ def _cell(entry: Entry, choice: str) -> str:
     if not scores:
         return MISSING
     nmi, null = (np.array([getattr(score, field) for score in scores]) for field in ("nmi", "null"))
-    return bold(f"{nmi.mean():.2f} ({null.mean():.2f})", is_above(nmi - null))
+    return bold(f"{nmi.mean():.3f} ({null.mean():.3f})", is_above(nmi - null))
 
 
 def _mean_gap(found: dict[str, np.ndarray]) -> np.ndarray:

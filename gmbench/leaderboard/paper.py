@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from gmbench.leaderboard.entries import Entry
-from gmbench.leaderboard.markdown import MISSING, WRITTEN_BY, mean_and_sd, percent, table
+from gmbench.leaderboard.markdown import MISSING, WRITTEN_BY, mean_and_sd, page, percent, table
 
 FIGURES = Path(__file__).with_name("paper.json")
 ABOUT = """\
 # The paper's figures
 
-- **What is here**: the figures of {source}, copied as they stand. Columns named *here* have what the records of this
-  repository give for the same method, with its default parameters, on a dataset of the same name: mean ± standard
-  deviation over the seeds. There is no such column where there is no record on that dataset yet.
+- **What is here**: the figures of the paper, copied as they stand:
+  {source}.
+  Columns named *here* have what the records of this repository give for the same method, with its default parameters,
+  on a dataset of the same name: mean ± standard deviation over the seeds. There is no such column where there is no
+  record on that dataset yet.
 - **How to compare**: figures here are of gmbench's protocol, in which no real image is its own projection, and of the
   generative models listed in [datasets.md](datasets.md). They need not equal the paper's.
 - **How sure, and how to reproduce a figure made here**: [attribution.md](attribution.md), [transfer.md](transfer.md),
@@ -28,7 +30,7 @@ ABOUT = """\
 
 ## Errata
 
-Noticed in reading the paper beside its tables and its code:
+Found by reading the paper beside its tables and its released code:
 
 {errata}
 """
@@ -38,19 +40,17 @@ def paper_page(entries: Sequence[Entry]) -> str:
     """The page as markdown."""
     paper = json.loads(FIGURES.read_text(encoding="utf-8"))
     errata = "\n".join(f"- {erratum}" for erratum in paper["errata"])
-    return "\n".join(
-        [
-            ABOUT.format(source=paper["source"], written_by=WRITTEN_BY, errata=errata),
-            _attribution(paper["table2_attribution"], entries),
-            _transfer(paper["table4_transfer_accuracy"], entries),
-            _nmi(paper["table5_nmi"], entries),
-        ]
+    return page(
+        ABOUT.format(source=paper["source"], written_by=WRITTEN_BY, errata=errata),
+        _attribution(paper["table2_attribution"], entries),
+        _transfer(paper["table4_transfer_accuracy"], entries),
+        _nmi(paper["table5_nmi"], entries),
     )
 
 
 def _attribution(published: dict[str, Any], entries: Sequence[Entry]) -> str:
     clean = {(entry.dataset, entry.name): entry for entry in entries if entry.setting == "clean"}
-    parts = ["## Table 2: attribution\n\nAccuracy in %, and Fréchet distance ratio (FDR); setting `clean`.\n"]
+    parts = ["## Table 2: attribution\n\nAccuracy in %, and Fréchet distance ratio (FDR); setting `clean`."]
     for dataset in next(iter(published.values())):
         is_here = any(place[0] == dataset for place in clean)
         headers = ["Method", "Accuracy % ↑", *["here"] * is_here, "FDR ↑", *["here"] * is_here]
@@ -63,8 +63,8 @@ def _attribution(published: dict[str, Any], entries: Sequence[Entry]) -> str:
                 fdrs = np.array([record.scores.fdr.ratio for record in entry.records])
                 ours = (mean_and_sd(100 * entry.accuracies, 1), mean_and_sd(fdrs, 1))
             rows.append([f"`{method}`", accuracy, *ours[:1] * is_here, fdr, *ours[1:] * is_here])
-        parts.append(f"### {dataset}\n\n{table(headers, rows)}\n")
-    return "\n".join(parts)
+        parts.append(f"### {dataset}\n\n{table(headers, rows)}")
+    return page(*parts)
 
 
 def _transfer(published: dict[str, dict[str, float]], entries: Sequence[Entry]) -> str:
@@ -90,7 +90,7 @@ def _nmi(published: dict[str, Any], entries: Sequence[Entry]) -> str:
         rows += [
             [f"`{method}`", entry.dataset, *(_mean_nmi(entry, choice) for choice in choices)]
             for entry in entries
-            if entry.name == method and entry.setting == "clean"
+            if entry.name == method and entry.setting == "clean" and entry.records[0].scores.nmi
         ]
     for name, average in (("printed", published["printed_average"]), ("true", published["true_average"])):
         rows.append([f"average, {name}", "paper", *(f"{average[choice]:.3f}" for choice in choices)])

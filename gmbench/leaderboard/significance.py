@@ -9,8 +9,8 @@ import numpy as np
 
 from gmbench.evaluators.significance import LEVEL, friedman_nemenyi, holm
 from gmbench.leaderboard.entries import Entry
-from gmbench.leaderboard.findings import ABOUT_TESTS, best_first, difference, is_separated
-from gmbench.leaderboard.markdown import MISSING, NO_RECORDS, WRITTEN_BY, listed, p_value, signed, table
+from gmbench.leaderboard.findings import ABOUT_TESTS, best_first, is_separated, sign_test
+from gmbench.leaderboard.markdown import MISSING, NO_RECORDS, WRITTEN_BY, listed, p_value, page, signed, table
 
 ABOUT = f"""\
 # Significance: which methods differ by more than chance?
@@ -19,7 +19,8 @@ ABOUT = f"""\
   and columns are sorted by accuracy; below the diagonal the same would stand with the other sign. `*`: the tests
   separate the two (5 %, Holm-corrected for all pairs of the table).
 - **On what**: the settings `few-shot-10` and `clean` of [attribution.md](attribution.md), the same records.
-- **How sure**: {ABOUT_TESTS}
+- **How sure**:
+  {ABOUT_TESTS}
 - **Ranks**: over all datasets and seeds, each pair of dataset and seed being a block, Friedman's test asks whether the
   methods differ at all, and two whose mean ranks are further apart than Nemenyi's critical difference differ (5 %).
   Seeds of one dataset share its test images, so with few datasets both are surer than they should be.
@@ -38,16 +39,16 @@ def significance_page(entries: Sequence[Entry]) -> str:
         kept = sorted((entry for entry in entries if entry.setting == setting), key=lambda entry: entry.dataset)
         if not kept:
             continue
-        parts.append(f"## Setting `{setting}`\n")
+        parts.append(f"## Setting `{setting}`")
         for dataset, group in groupby(kept, key=lambda entry: entry.dataset):
             parts.append(_pairs(dataset, best_first(list(group))))
-        parts.append(f"### Ranks over datasets and seeds\n\n{_ranks(kept)}\n")
-    return "\n".join([ABOUT, *(parts or [NO_RECORDS])])
+        parts.append(f"### Ranks over datasets and seeds\n\n{_ranks(kept)}")
+    return page(ABOUT, *(parts or [NO_RECORDS]))
 
 
 def _pairs(dataset: str, entries: list[Entry]) -> str:
     pairs = list(combinations(range(len(entries)), 2))
-    found = [difference(entries[i], entries[j]) for i, j in pairs]
+    found = [sign_test(entries[i], entries[j]) for i, j in pairs]
     separated = {
         pair: is_separated(of_pair, p)
         for pair, of_pair, p in zip(pairs, found, holm([of_pair.p for of_pair in found]), strict=True)
@@ -59,7 +60,8 @@ def _pairs(dataset: str, entries: list[Entry]) -> str:
         cells[i][i] = MISSING
     rows = [[f"{i + 1} `{entry.name}`", *cells[i][1:]] for i, entry in enumerate(entries)]
     numbers = [str(i + 1) for i in range(1, len(entries))]
-    return f"### {dataset}\n\n{_findings(entries, separated)}\n\n{table(['Row - column', *numbers], rows)}\n"
+    shown = table(["Row - column", *numbers], rows) if pairs else ""
+    return page(f"### {dataset}", _findings(entries, separated), shown)
 
 
 def _findings(entries: list[Entry], separated: dict[tuple[int, int], bool]) -> str:
@@ -92,14 +94,12 @@ def _ranks(entries: list[Entry]) -> str:
     left_out = sorted(set(scores) - set(names))
     without = f" (without {listed(left_out)}, for want of records)" if left_out else ""
     differ = "differ" if ranking.p <= LEVEL else "are not found to differ"
-    return "\n\n".join(
-        [
-            f"The {len(names)} methods{without} {differ} on {len(blocks)} blocks (Friedman's chi-square "
-            f"{ranking.statistic:.1f}, {p_value(ranking.p)}). `{names[order[0]]}` has the lowest mean rank; within the "
-            f"critical difference of it: {listed(near) if near else 'none'}.",
-            table(["Method", "Mean rank ↓"], [[f"`{names[i]}`", f"{ranking.mean_ranks[i]:.2f}"] for i in order]),
-            f"Critical difference: {ranking.critical_difference:.2f}.",
-        ]
+    return page(
+        f"The {len(names)} methods{without} {differ} on {len(blocks)} blocks (Friedman's chi-square "
+        f"{ranking.statistic:.1f}, {p_value(ranking.p)}). `{names[order[0]]}` has the lowest mean rank; within the "
+        f"critical difference of it: {listed(near) if near else 'none'}.",
+        table(["Method", "Mean rank ↓"], [[f"`{names[i]}`", f"{ranking.mean_ranks[i]:.2f}"] for i in order]),
+        f"Critical difference: {ranking.critical_difference:.2f}.",
     )
 
 

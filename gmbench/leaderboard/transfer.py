@@ -16,6 +16,7 @@ from gmbench.leaderboard.markdown import (
     interval,
     listed,
     mean_and_sd,
+    page,
     percent,
     signed,
     table,
@@ -30,7 +31,8 @@ As Table 4 of the ManiFPT paper; its published figures are in [paper.md](paper.m
   kind of model trained on the images of dataset B. It is fitted and chosen on A, and attributes the test images of B.
 - **On what**: the sources that both datasets have; images of other sources are left out on both sides.
 - **How sure**: mean ± standard deviation over the seeds, and an interval over the test images. In **bold**, the highest
-  accuracy and those that the tests do not separate from it (5 %, Holm-corrected). {ABOUT_TESTS}
+  accuracy and those that the tests do not separate from it (5 %, Holm-corrected).
+  {ABOUT_TESTS}
 - **How to reproduce a row**: the commands below each table, at the commit beside them. Records: `results/`.
 
 Columns:
@@ -53,15 +55,15 @@ def transfer_page(entries: Sequence[Entry]) -> str:
         if entry.tested_on is not None:
             directions.setdefault((entry.dataset, entry.tested_on), []).append(entry)
     if not directions:
-        return f"{ABOUT}\n{NO_RECORDS}"
+        return page(ABOUT, NO_RECORDS)
     parts = [ABOUT]
     for one, other in sorted({(min(direction), max(direction)) for direction in directions}):
-        parts.append(f"## {one} and {other}\n")
+        parts.append(f"## {one} and {other}")
         for fitted, tested in ((one, other), (other, one)):
-            parts.append(f"### Fitted on {fitted}, tested on {tested}\n")
+            parts.append(f"### Fitted on {fitted}, tested on {tested}")
             found = best_first(directions.get((fitted, tested), []))
             parts.append(_direction(found, at_home) if found else NO_RECORDS)
-    return "\n".join(parts)
+    return page(*parts)
 
 
 def _direction(entries: list[Entry], at_home: dict[tuple[str, str], Entry]) -> str:
@@ -76,16 +78,13 @@ def _direction(entries: list[Entry], at_home: dict[tuple[str, str], Entry]) -> s
         ]
         for entry, is_tied in zip(entries, tied(entries), strict=True)
     ]
-    return "\n\n".join(
-        [
-            f"{len(sources)} sources: {listed(sources)}. {len(entries[0].labels):,} test images; chance is "
-            f"{percent(1 / len(sources))} %. Revisions `{identity.dataset_revision[:12]}` (fitted on) and "
-            f"`{str(identity.tested_revision)[:12]}` (tested on).",
-            findings(entries),
-            table(["Method", "On B % ↑", "95 %", "On A % ↑", "B - A ↑", "Seeds"], rows),
-            details("Commands that make these rows", commands(entries)),
-            "",
-        ]
+    return page(
+        f"{len(sources)} sources: {listed(sources)}. {len(entries[0].labels):,} test images; chance is "
+        f"{percent(1 / len(sources))} %. Revisions `{identity.dataset_revision[:12]}` (fitted on) and "
+        f"`{str(identity.tested_revision)[:12]}` (tested on).",
+        findings(entries),
+        table(["Method", "On B % ↑", "95 %", "On A % ↑", "B - A ↑", "Seeds"], rows),
+        details("Commands that make these rows", commands(entries)),
     )
 
 
