@@ -147,15 +147,22 @@ def info(slug: Annotated[str, typer.Argument(help="Slug of a method or a dataset
 @app.command()
 def leaderboard(
     folder: Annotated[Path, typer.Option(help="Holds results/ and gets the pages.")] = Path("leaderboards"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 if a page is stale.")] = False,
 ) -> None:
     """Rebuild the leaderboard pages from the committed records."""
     from gmbench.errors import NotFoundError
-    from gmbench.leaderboard.pages import RESULTS, write_pages
+    from gmbench.leaderboard.pages import RESULTS, stale_pages, write_pages
 
     if not (folder / RESULTS).is_dir():
         raise NotFoundError(
             f"no records in {folder / RESULTS}. Run gmbench in a checkout, or name a folder with --folder."
         )
+    if check:
+        stale = stale_pages(folder)
+        for path in stale:
+            line = f"{path} is not what the records give. Run: gmbench leaderboard"
+            _console().print(line, highlight=False, soft_wrap=True)
+        raise typer.Exit(1 if stale else 0)
     for path in write_pages(folder):
         _console().print(f"wrote {path}", highlight=False)
 

@@ -35,6 +35,7 @@ def test_the_wheel_has_no_generic_names(wheel: Path) -> None:
     assert "gmbench/attributors/baselines/durall20/method.toml" in names
     assert "gmbench/attributors/methods/manifpt/__init__.py" in names
     assert "gmbench/data/embedded/gm-garments/data/test.parquet" in names
+    assert "gmbench/leaderboard/paper.json" in names
 
 
 def test_the_installed_wheel_runs(wheel: Path, tmp_path: Path) -> None:

@@ -50,11 +50,10 @@ def mcnemar(wins: int, losses: int) -> float:
 
     McNemar 1947; recommended for comparing two classifiers on one test set by Dietterich 1998.
     """
-    if wins + losses == 0:
-        return 1.0
-    from scipy.stats import binomtest
+    # Equal to scipy.stats.binomtest, which takes a hundred times as long: leaderboards compare all pairs.
+    from scipy.special import bdtr
 
-    return float(binomtest(wins, wins + losses).pvalue)
+    return min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5)))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:

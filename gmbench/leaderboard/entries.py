@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from gmbench.data.card import dataset_cards
+from gmbench.attributors import METHOD_FOLDERS
+from gmbench.data.card import REAL, DatasetCard, Strict, dataset_cards
 from gmbench.data.storage import read_columns, read_manifest, role_path
 from gmbench.errors import RecordError
-from gmbench.evaluators.accuracy import Accuracy, attribution_accuracy, bootstrap_interval
+from gmbench.evaluators.accuracy import attribution_accuracy, bootstrap_interval
+from gmbench.evaluators.calibration import calibration
+from gmbench.evaluators.detection import detection
 from gmbench.records import RECORD, Record, all_records, read_predictions
+from gmbench.registry import methods
+
+ROUNDING = 1e-6
+BASELINES, METHODS = METHOD_FOLDERS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """All repetitions of one method (with its parameters) on one dataset in one setting.
 
     Attributes:
-        scores: accuracy of each repetition, computed anew from its predictions.
-        correct: (repetitions, images) whether each test image was attributed to its source.
+        records: one per repetition, in their order; their scores are those that the predictions give.
+        labels: (images,) source of each test image.
+        probabilities: (repetitions, images, sources).
     """
 
     records: tuple[Record, ...]
-    scores: tuple[Accuracy, ...]
-    correct: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
 
     @property
     def name(self) -> str:
@@ -35,7 +46,13 @@ class Entry:
 
     @property
     def dataset(self) -> str:
+        """The dataset that the method was fitted on."""
         return self.records[0].identity.dataset
+
+    @property
+    def tested_on(self) -> str | None:
+        """The dataset of the test images where that is another one (transfer)."""
+        return self.records[0].identity.tested_on
 
     @property
     def setting(self) -> str:
@@ -46,14 +63,27 @@ class Entry:
         return self.records[0].identity.sources
 
     @property
-    def accuracies(self) -> np.ndarray:
-        """Accuracy of each repetition, in [0, 1]."""
-        return np.array([score.accuracy for score in self.scores])
+    def kind(self) -> Literal["method", "baseline"] | None:
+        """Whether its method competes (`methods/`) or is compared with (`baselines/`); None for one from elsewhere."""
+        method = methods().get(self.records[0].identity.method)
+        home = method.folder.parent if method else None
+        return "method" if home == METHODS else "baseline" if home == BASELINES else None
 
     @property
-    def fdrs(self) -> np.ndarray:
-        """FDR of each repetition."""
-        return np.array([record.scores.fdr.ratio for record in self.records])
+    def families(self) -> dict[str, str]:
+        """The family of each source, as the dataset's card says: `real` its own, `other` where there is no card."""
+        card = dataset_cards().get(self.tested_on or self.dataset)
+        return {source: _family(card, source) for source in self.sources}
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """(repetitions, images) whether each test image was attributed to its source."""
+        return self.probabilities.argmax(axis=2) == self.labels
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        """Accuracy of each repetition, in [0, 1]."""
+        return self.correct.mean(axis=1)
 
     @cached_property
     def interval(self) -> tuple[float, float]:
@@ -61,12 +91,25 @@ class Entry:
         return bootstrap_interval(self.correct.mean(axis=0))
 
     @property
+    def confusion(self) -> np.ndarray:
+        """(sources, sources) counts over all repetitions; row: true source, column: attributed source."""
+        return np.sum([record.scores.accuracy.confusion for record in self.records], axis=0)
+
+    @property
     def recall(self) -> dict[str, float]:
         """Recall of each source, averaged over repetitions."""
-        return {source: float(np.mean([score.recall[source] for score in self.scores])) for source in self.sources}
+        recalls = [record.scores.accuracy.recall for record in self.records]
+        return {source: float(np.mean([recall[source] for recall in recalls])) for source in self.sources}
+
+    def accuracies_among(self, sources: Sequence[str]) -> np.ndarray:
+        """Accuracy of each repetition on the test images of some of its sources, choosing among these alone."""
+        columns = [self.sources.index(source) for source in sources]
+        asked = np.isin(self.labels, columns)
+        predicted = np.array(columns)[self.probabilities[:, asked][:, :, columns].argmax(axis=2)]
+        return (predicted == self.labels[asked]).mean(axis=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """A record with its predictions, and where it is."""
 
@@ -76,6 +119,16 @@ class Found:
     labels: np.ndarray
     probabilities: np.ndarray
 
+    @property
+    def tested(self) -> str:
+        """The dataset of its test images."""
+        return self.record.identity.tested_on or self.record.identity.dataset
+
+    @property
+    def names(self) -> np.ndarray:
+        """(images,) name of each test image's source."""
+        return np.array(self.record.identity.sources)[self.labels]
+
 
 def read_entries(results: Path) -> list[Entry]:
     """All entries below `results`, ordered by dataset, setting and name.
@@ -84,18 +137,20 @@ def read_entries(results: Path) -> list[Entry]:
         RecordError: a record is damaged, its scores do not follow from its predictions, its test images are not the
             dataset's, or records that belong together were made from different data, code or parameters.
     """
-    found = []
-    for folder, record in all_records(results):
-        predictions = read_predictions(folder, record.identity.sources)
-        found.append(Found(folder / RECORD, record, *predictions))
+    found = [
+        Found(folder / RECORD, record, *read_predictions(folder, record.identity.sources))
+        for folder, record in all_records(results)
+    ]
+    _check_revisions(found)
     _check_test_images(found)
     entries = []
     for _, group in groupby(sorted(found, key=_place), key=_place):
-        members = list(group)
+        members = sorted(group, key=lambda member: member.record.identity.repetition)
         _check_agreement(members, ("parameters", "method_sha256", "harness_sha256", "packages"))
-        scores = tuple(_checked_accuracy(member) for member in members)
-        correct = np.stack([member.probabilities.argmax(axis=1) == member.labels for member in members])
-        entries.append(Entry(tuple(member.record for member in members), scores, correct))
+        for member in members:
+            _check_scores(member)
+        probabilities = np.stack([member.probabilities for member in members])
+        entries.append(Entry(tuple(member.record for member in members), members[0].labels, probabilities))
     return entries
 
 
@@ -104,41 +159,118 @@ def _place(found: Found) -> tuple[str, str, str]:
     return identity.dataset, identity.setting, identity.entry
 
 
-def _checked_accuracy(found: Found) -> Accuracy:
-    accuracy = attribution_accuracy(found.probabilities, found.labels, found.record.identity.sources)
-    recorded = found.record.scores.accuracy
-    for field in Accuracy.model_fields:
-        ours, theirs = getattr(accuracy, field), getattr(recorded, field)
-        if ours != theirs:
-            raise RecordError(
-                f"{found.path}: its predictions give {_short(ours)}, the record says {_short(theirs)} "
-                f"(field 'scores.accuracy.{field}')."
-            )
-    return accuracy
+def _family(card: DatasetCard | None, source: str) -> str:
+    if source == REAL:
+        return REAL
+    return card.sources[source].family if card is not None and source in card.sources else "other"
+
+
+def _check_scores(found: Found) -> None:
+    """Everything that follows from predictions alone is computed anew."""
+    probabilities, labels = found.probabilities, found.labels
+    try:
+        recomputed: dict[str, Strict] = {
+            "accuracy": attribution_accuracy(probabilities, labels, found.record.identity.sources),
+            "detection": detection(probabilities, labels),
+            "calibration": calibration(probabilities, labels),
+        }
+    except ValueError as error:
+        raise RecordError(f"{found.path}: its predictions cannot be scored: {error}.") from error
+    for name, ours in recomputed.items():
+        for field in type(ours).model_fields:
+            given, said = getattr(ours, field), getattr(getattr(found.record.scores, name), field)
+            if not _is_same(given, said):
+                raise RecordError(
+                    f"{found.path}: its predictions give {_short(given)}, the record says {_short(said)} "
+                    f"(field 'scores.{name}.{field}')."
+                )
+
+
+def _is_same(first: object, second: object) -> bool:
+    """Equality but for rounding, which depends on the machine's order of summation."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_is_same(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(map(_is_same, first, second))
+    if isinstance(first, float) and isinstance(second, float):
+        return math.isclose(first, second, rel_tol=0, abs_tol=ROUNDING)
+    return first == second
+
+
+def _check_revisions(found: list[Found]) -> None:
+    """One revision of each dataset, whether it was fitted or tested on; of an embedded one, that which is there."""
+    known: dict[str, tuple[str, str]] = {}
+    for member in found:
+        for dataset, field, revision in _revisions(member):
+            if dataset not in known:
+                folder = _embedded(dataset)
+                known[dataset] = (
+                    (read_manifest(folder).revision, f"{dataset} is now") if folder else (revision, f"{member.path} is")
+                )
+            expected, where = known[dataset]
+            if revision != expected:
+                raise RecordError(
+                    f"{member.path} is of revision {revision[:12]} of {dataset}, {where} of {expected[:12]} "
+                    f"(field 'identity.{field}'). Run it again."
+                )
+    by_data = sorted(found, key=lambda member: (member.record.identity.dataset, member.tested))
+    for _, group in groupby(by_data, key=lambda member: (member.record.identity.dataset, member.tested)):
+        _check_agreement(list(group), ("roles_sha256", "sources"))
+
+
+def _revisions(found: Found) -> Iterator[tuple[str, str, str]]:
+    identity = found.record.identity
+    yield identity.dataset, "dataset_revision", identity.dataset_revision
+    if identity.tested_on is not None:
+        yield identity.tested_on, "tested_revision", str(identity.tested_revision)
 
 
 def _check_test_images(found: list[Found]) -> None:
-    """Every record of a dataset is about the same test images with the same labels; embedded datasets say which."""
-    for dataset, group in groupby(sorted(found, key=_place), key=lambda member: member.record.identity.dataset):
+    """Every record is about all test images, with the dataset's labels; embedded datasets say which these are.
+
+    Records of transfer are about those of the sources that both datasets have.
+    """
+    by_dataset = sorted(found, key=lambda member: (member.tested, -len(member.record.identity.sources)))
+    for dataset, group in groupby(by_dataset, key=lambda member: member.tested):
         members = list(group)
-        _check_agreement(members, ("dataset_revision", "roles_sha256", "sources"))
-        first = members[0]
-        card = dataset_cards().get(dataset)
-        ids, names, what = first.ids, np.array(first.record.identity.sources)[first.labels], str(first.path)
-        if card is not None and card.embedded:
-            revision = read_manifest(card.folder).revision
-            if first.record.identity.dataset_revision != revision:
-                raise RecordError(
-                    f"{first.path} is of revision {first.record.identity.dataset_revision[:12]} of {dataset}, which is "
-                    f"now {revision[:12]} (field 'identity.dataset_revision'). Run it again."
-                )
-            columns = read_columns(card.folder / role_path("test"))
-            ids, names, what = columns["id"], columns["source"], f"dataset {dataset}"
+        expected = None
+        if (folder := _embedded(dataset)) is not None:
+            columns = read_columns(folder / role_path("test"))
+            expected = columns["id"], columns["source"].astype(str), f"dataset {dataset}"
         for member in members:
-            if not np.array_equal(member.ids, ids):
+            ids, names, what = expected or _widest(members, member)
+            asked = np.isin(names, _sources_asked(member)) if member.record.identity.tested_on else slice(None)
+            if not np.array_equal(member.ids, ids[asked]):
                 raise RecordError(f"{member.path}: its test images are not those of {what} (field 'id').")
-            if not np.array_equal(np.array(member.record.identity.sources)[member.labels], names):
+            if not np.array_equal(member.names, names[asked]):
                 raise RecordError(f"{member.path}: its labels are not those of {what} (field 'label').")
+
+
+def _sources_asked(found: Found) -> list[str]:
+    """The sources of a record of transfer; where both datasets have cards, all that they share."""
+    identity = found.record.identity
+    fitted, tested = (dataset_cards().get(dataset) for dataset in (identity.dataset, found.tested))
+    if fitted is not None and tested is not None:
+        shared = set(fitted.classes) & set(tested.classes)
+        if shared != set(identity.sources):
+            raise RecordError(
+                f"{found.path}: {fitted.slug} and {tested.slug} share {len(shared)} sources, the record has "
+                f"{len(identity.sources)} (field 'identity.sources'). Run it again."
+            )
+    return identity.sources
+
+
+def _embedded(dataset: str) -> Path | None:
+    """Where an embedded dataset's files are; None for others."""
+    card = dataset_cards().get(dataset)
+    return card.folder if card is not None and card.embedded else None
+
+
+def _widest(members: list[Found], member: Found) -> tuple[np.ndarray, np.ndarray, str]:
+    """Ids, names and place of the first record with all sources of this one; the first have the most sources."""
+    sources = set(member.record.identity.sources)
+    widest = next(other for other in members if sources <= set(other.record.identity.sources))
+    return widest.ids, widest.names, str(widest.path)
 
 
 def _check_agreement(members: list[Found], fields: tuple[str, ...]) -> None:

@@ -1,0 +1,79 @@
+"""Numbers and tables in markdown, the same on every page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from tabulate import tabulate
+
+from gmbench.leaderboard.entries import Entry
+
+MISSING = "-"
+NO_RECORDS = "There are no records yet."
+WRITTEN_BY = "Written by `gmbench leaderboard` from the records in `results/`; do not edit by hand."
+
+
+def page(*parts: str) -> str:
+    """Parts with an empty line between them."""
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], left: Iterable[str] = ()) -> str:
+    """A table whose columns are right-aligned, but for the first and those whose headers are in `left`."""
+    wanted = {headers[0], *left}
+    align = ["left" if header in wanted else "right" for header in headers]
+    return tabulate(rows, headers, tablefmt="pipe", colalign=align, disable_numparse=True)
+
+
+def details(summary: str, *parts: str) -> str:
+    """Parts that a reader opens."""
+    return "\n\n".join([f"<details><summary>{summary}</summary>", *parts, "</details>"])
+
+
+def mean_and_sd(values: np.ndarray, digits: int) -> str:
+    """Mean ± standard deviation of values (n,); the mean alone of one."""
+    sd = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{sd}"
+
+
+def percent(share: float) -> str:
+    """A share, or a difference of shares, in %, one digit."""
+    return f"{100 * share:.1f}"
+
+
+def signed(difference: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return f"{100 * difference:+.1f}"
+
+
+def interval(low: float, high: float) -> str:
+    """An interval of shares, or of their differences, in % or percentage points."""
+    return f"{percent(low)} to {percent(high)}"
+
+
+def p_value(p: float) -> str:
+    """A probability of at least 0.001, or that it is less."""
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+
+
+def bold(text: str, is_bold: bool = True) -> str:
+    """The text in bold type, or as it is."""
+    return f"**{text}**" if is_bold else text
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as code, with commas and a last `and`."""
+    quoted = [f"`{name}`" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+
+
+def commands(entries: Iterable[Entry]) -> str:
+    """What makes the records of entries again, with the hardware and the commit that they were made with."""
+    lines = []
+    for entry in entries:
+        for record in entry.records:
+            commit = record.environment.git_commit
+            made = f"{record.environment.hardware}, {f'commit {commit[:12]}' if commit else 'no commit'}"
+            lines.append(f"{record.command}  # {made}")
+    return "\n".join(["```", *lines, "```"])

@@ -1,0 +1,491 @@
+"""Pages say what the records say: who is tied, what was left out, what is above chance; and notice what was edited."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SOURCES, make_card
+
+import gmbench.data.card
+import gmbench.leaderboard.entries
+from gmbench.errors import RecordError
+from gmbench.evaluators.accuracy import attribution_accuracy
+from gmbench.evaluators.calibration import calibration
+from gmbench.evaluators.detection import detection
+from gmbench.evaluators.fdr import FDR
+from gmbench.evaluators.nmi import Alignment
+from gmbench.leaderboard.datasets import datasets_page
+from gmbench.leaderboard.entries import read_entries
+from gmbench.leaderboard.findings import leading, methods_and_baselines
+from gmbench.leaderboard.pages import build_pages, stale_pages, write_pages
+from gmbench.leaderboard.paper import FIGURES
+from gmbench.records import SCHEMA_VERSION, Environment, Identity, Record, Scores, record_folder, write_record
+
+PER_SOURCE = 40
+LABELS = np.repeat(np.arange(3), PER_SOURCE)
+IDS = np.array([f"{i:04d}" for i in range(len(LABELS))])
+
+
+def right(n: int, start: int = 0) -> np.ndarray:
+    """Which of the 120 test images are attributed rightly: `n` of them, from `start` on."""
+    return np.isin(np.arange(len(LABELS)), (start + np.arange(n)) % len(LABELS))
+
+
+def answers(is_right: np.ndarray, labels: np.ndarray = LABELS, sources: int = 3) -> np.ndarray:
+    """Probabilities: 0.8 for the true source or, where that is not right, for the next one."""
+    probabilities = np.full((len(labels), sources), 0.2 / (sources - 1), dtype=np.float32)
+    probabilities[np.arange(len(labels)), np.where(is_right, labels, (labels + 1) % sources)] = 0.8
+    return probabilities
+
+
+def write(results: Path, method: str, is_right: np.ndarray, **changes) -> Path:  # type: ignore[no-untyped-def]
+    """A record of a method's answers; `changes` go where a field of that name is. Returns the record's file."""
+    sources = changes.get("sources", list(SOURCES))
+    labels, ids = changes.pop("labels", LABELS), changes.pop("ids", IDS)
+    probabilities = changes.pop("probabilities", answers(is_right, labels, len(sources)))
+    fdr = {"ratio": 5.0, "sd": 0.1, "between": 10.0, "within": 2.0, "n": 20, "d": 8, "halvings": 10}
+    scores = {
+        "accuracy": attribution_accuracy(probabilities, labels, sources),
+        "detection": detection(probabilities, labels),
+        "calibration": calibration(probabilities, labels),
+        "fdr": FDR(**fdr | changes.pop("fdr", {})),
+        "nmi": changes.pop("nmi", {}),
+    }
+    identity = {
+        "dataset": "tiny", "dataset_revision": "a" * 40, "roles_sha256": "b" * 64, "setting": "clean", "method": method,
+        "method_sha256": "c" * 64, "parameters": {}, "given": {}, "repetition": 0, "seed": 1, "sources": sources,
+        "harness_sha256": "d" * 64, "packages": {}, "device": "cpu", "tested_on": None, "tested_revision": None,
+    }  # fmt: skip
+    made_in = {
+        "gmbench": "0.1.0", "git_commit": "e" * 40, "git_dirty": False, "python": "3.11", "platform": "Linux",
+        "hardware": "a processor", "threads": 1,
+    }  # fmt: skip
+    identity |= {name: changes.pop(name) for name in list(changes) if name in identity}
+    made_in |= {name: changes.pop(name) for name in list(changes) if name in made_in}
+    training = changes.pop("training", {})
+    assert not changes
+    record = Record(
+        schema_version=SCHEMA_VERSION, identity=Identity(**identity), images={"train": 300, "test": len(labels)},
+        scores=Scores(**scores), training=training, environment=Environment(**made_in),
+        command=f"gmbench run --method {method} --seed {identity['repetition']}", seconds={}, peak_memory_mib=None,
+        predictions_sha256="",
+    )  # fmt: skip
+    folder = record_folder(results, record.identity)
+    write_record(folder, record, ids, labels, probabilities)
+    return folder / "record.json"
+
+
+def row(page: str, method: str) -> list[str]:
+    """The cells of a method's first row on a page."""
+    line = next(line for line in page.splitlines() if line.startswith("|") and f"`{method}`" in line)
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Where the records of a leaderboard folder go."""
+    return tmp_path / "results"
+
+
+class TestAttribution:
+    """The main table."""
+
+    def page(self, results: Path) -> str:
+        """Built from the records so far."""
+        return build_pages(results.parent)["attribution.md"]
+
+    def test_the_tied_group_is_bold_and_the_rest_is_not(self, results: Path) -> None:
+        """110 and 109 right of 120 cannot be told apart; 40 right is worse than both."""
+        for method, n in (("manifpt-rgb", 110), ("durall20", 109), ("mccloskey18", 40)):
+            write(results, method, right(n))
+        page = self.page(results)
+        assert [row(page, method)[1] for method in ("manifpt-rgb", "durall20", "mccloskey18")] == [
+            "**91.7**", "**90.8**", "33.3"
+        ]  # fmt: skip
+        assert "`manifpt-rgb` has the highest accuracy (91.7 %); the tests do not separate it from `durall20`." in page
+
+    def test_a_leader_that_stands_alone(self, results: Path) -> None:
+        """120 right against 60: every one of the 60 images on which they differ is won."""
+        write(results, "durall20", right(120))
+        write(results, "manifpt-rgb", right(60))
+        page = self.page(results)
+        assert row(page, "durall20")[1] == "**100.0**"
+        assert row(page, "manifpt-rgb")[1] == "50.0"
+        assert "`durall20` leads with 100.0 %, and the tests separate it from all others" in page
+        assert "The best of `methods/`, `manifpt-rgb`, lies below the best of `baselines/`, `durall20`" in page
+        assert "difference -50.0 points" in page
+
+    def test_released_code_is_left_out(self, results: Path) -> None:
+        """Where the class `real` is free, a method is on no page, however good it looks."""
+        write(results, "durall20", right(60))
+        write(results, "manifpt-rgb", right(120), setting="released-code")
+        assert len(read_entries(results)) == 2
+        for page in build_pages(results.parent).values():
+            assert "released-code" not in page
+            assert "100.0" not in page
+
+    def test_badges(self, results: Path) -> None:
+        """Few seeds, what it learnt from, where it ran, and a tree that no commit has."""
+        for repetition in range(3):
+            write(results, "durall20", right(60), repetition=repetition)
+        write(results, "manifpt-rgb", right(50), git_dirty=True, device="cuda", training={"weights_sha256": "f" * 64})
+        write(results, "manifpt-sl", right(40), git_commit=None, training={"encoder_sha256": "f" * 64})
+        page = self.page(results)
+        assert row(page, "durall20")[-1] == "scratch, cpu"
+        assert row(page, "manifpt-rgb")[-1] == "1 seed, pretrained, gpu, dirty tree"
+        assert row(page, "manifpt-sl")[-1] == "1 seed, encoder, cpu, no commit"
+
+    def test_an_fdr_of_fewer_images_than_features_is_marked(self, results: Path) -> None:
+        """20 images in a half: 19 features are fine, 20 are marked."""
+        write(results, "durall20", right(60), fdr={"d": 19})
+        write(results, "manifpt-rgb", right(50), fdr={"d": 20})
+        page = self.page(results)
+        assert row(page, "durall20")[5] == "5.00"
+        assert row(page, "manifpt-rgb")[5] == "5.00 †"
+
+    def test_recall_by_family(self, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Both generated sources are GANs: taken for each other, they are still right as a family."""
+        card = make_card().model_copy(update={"embedded": False})
+        monkeypatch.setattr(gmbench.leaderboard.entries, "dataset_cards", lambda: {"tiny": card})
+        write(results, "durall20", LABELS != 1)
+        lines = self.page(results).split("Recall by family")[1].splitlines()
+        header, numbers = (next(line for line in lines if word in line) for word in ("| Method", "`durall20`"))
+        assert [cell.strip() for cell in header.strip("|").split("|")] == ["Method", "real", "gan"]
+        assert [cell.strip() for cell in numbers.strip("|").split("|")][1:] == ["100", "100"]
+
+    def test_the_commands_are_there(self, results: Path) -> None:
+        """A row can be made again: its command, hardware and commit."""
+        write(results, "durall20", right(60))
+        assert f"gmbench run --method durall20 --seed 0  # a processor, commit {'e' * 12}" in self.page(results)
+
+
+class TestFindings:
+    """The sentences are true of their records."""
+
+    def test_one_method(self, results: Path) -> None:
+        """Nothing to compare with is said."""
+        write(results, "durall20", right(60))
+        entries = read_entries(results)
+        assert leading(entries) == "`durall20` is the only one so far (50.0 %)."
+        assert methods_and_baselines(entries) == "So far there is none of `methods/` to compare with."
+
+    def test_the_choice_of_the_best_is_paid_for(self, results: Path) -> None:
+        """8 images won and none lost is p = 2/2^8 < 0.05, but not after choosing the best of seven baselines."""
+        write(results, "manifpt-rgb", right(68))
+        write(results, "durall20", right(60))
+        assert "lies above" in methods_and_baselines(read_entries(results))
+        for C in range(6):
+            write(results, "durall20", right(50), given={"C": float(C)})
+        assert "do not tell" in methods_and_baselines(read_entries(results))
+
+    def test_a_method_from_elsewhere_is_neither(self, results: Path) -> None:
+        """It is ranked, but is no part of the comparison of methods with baselines."""
+        write(results, "mine", right(120))
+        write(results, "manifpt-rgb", right(60))
+        write(results, "durall20", right(60))
+        entries = read_entries(results)
+        assert "`mine` leads" in leading(entries)
+        assert "mine" not in methods_and_baselines(entries)
+
+
+class TestTransfer:
+    """Fitted here, tested there."""
+
+    SHARED = ["real", "noisy"]
+
+    def pair(self, results: Path) -> None:
+        """Datasets `one` (three sources) and `two` share two sources; durall20 goes both ways."""
+        of_two = LABELS < 2
+        write(results, "durall20", right(90), dataset="one")
+        two = {"sources": self.SHARED, "labels": LABELS[of_two], "ids": np.char.add("two", IDS[of_two])}
+        one = {"sources": self.SHARED, "labels": (LABELS[LABELS != 1] > 0).astype(int), "ids": IDS[LABELS != 1]}
+        there = {"tested_on": "two", "tested_revision": "f" * 40, "setting": "to-two", "dataset": "one"}
+        back = {"tested_on": "one", "tested_revision": "a" * 40, "setting": "to-one", "dataset": "two"}
+        write(results, "durall20", right(20)[of_two], **two, **there)
+        write(results, "durall20", right(60)[LABELS != 1], **one, **back, dataset_revision="f" * 40)
+
+    def test_rows_in_both_directions_beside_the_accuracy_at_home(self, results: Path) -> None:
+        """At home, 90 right are all `real` and `blurred` and a quarter of `noisy`; its others are taken for `real`."""
+        self.pair(results)
+        page = build_pages(results.parent)["transfer.md"]
+        there, back = page.split("### Fitted on two, tested on one")
+        assert row(there, "durall20")[1:] == ["**25.0**", row(there, "durall20")[2], "62.5", "-37.5", "1"]
+        assert row(back, "durall20")[3:5] == ["-", "-"]
+        assert "2 sources: `real` and `noisy`. 80 test images; chance is 50.0 %." in there
+        assert "durall20" in build_pages(results.parent)["attribution.md"]
+        assert "to-two" not in build_pages(results.parent)["attribution.md"]
+
+    def test_among_fewer_sources_the_answer_is_the_likeliest_of_these(self, results: Path) -> None:
+        """An image of `noisy` taken for `blurred`, and for `noisy` next, is right where `blurred` is no answer."""
+        probabilities = np.tile(np.array([0.1, 0.6, 0.3], dtype=np.float32), (len(LABELS), 1))
+        write(results, "durall20", right(0), probabilities=probabilities)
+        (entry,) = read_entries(results)
+        assert entry.accuracies.tolist() == pytest.approx([1 / 3])
+        assert entry.accuracies_among(["real", "noisy"]).tolist() == [0.5]
+
+    def test_test_images_are_those_of_the_dataset_tested_on(self, results: Path) -> None:
+        """One that another record of that dataset does not have is refused."""
+        self.pair(results)
+        kept = LABELS != 1
+        path = write(
+            results, "mccloskey18", right(60)[kept], dataset="two", dataset_revision="f" * 40, setting="to-one",
+            tested_on="one", tested_revision="a" * 40, sources=self.SHARED, labels=(LABELS[kept] > 0).astype(int),
+            ids=np.char.add("x", IDS[kept]),
+        )  # fmt: skip
+        with pytest.raises(RecordError, match="test images are not those of") as error:
+            read_entries(results)
+        assert str(path) in str(error.value)
+
+    def test_no_source_is_left_out(self, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where both datasets have cards, the sources are all that they share."""
+        self.pair(results)
+        cards = {slug: make_card(slug).model_copy(update={"embedded": False}) for slug in ("one", "two")}
+        monkeypatch.setattr(gmbench.leaderboard.entries, "dataset_cards", lambda: cards)
+        with pytest.raises(RecordError, match=r"share 3 sources, the record has 2 .*identity\.sources"):
+            read_entries(results)
+
+    def test_revisions_are_not_mixed(self, results: Path) -> None:
+        """Tested on another revision of a dataset than others were fitted on: file and field are named."""
+        self.pair(results)
+        path = results / "two/to-one/durall20/0/record.json"
+        content = json.loads(path.read_text())
+        content["identity"]["tested_revision"] = "9" * 40
+        path.write_text(json.dumps(content))
+        with pytest.raises(RecordError, match=r"of revision 9{12} of one.*identity\.tested_revision") as error:
+            read_entries(results)
+        assert str(path) in str(error.value)
+
+
+def alignment(nmi: float, null: float) -> dict[str, Alignment]:
+    """A score of one design choice."""
+    return {"last_nonlinearity": Alignment(values=3, nmi=nmi, nmi_arithmetic=nmi, ami=0.0, null=null)}
+
+
+class TestNMI:
+    """Design choices."""
+
+    @pytest.mark.parametrize(
+        ("scores", "cell", "cells"),
+        [
+            ([(0.5, 0.2), (0.52, 0.2)], "**0.510 (0.200)**", "1 of 1"),
+            ([(0.5, 0.2), (0.1, 0.2)], "0.300 (0.200)", "0 of 1"),
+            ([(0.2, 0.2), (0.2, 0.2)], "0.200 (0.200)", "0 of 1"),
+            ([(0.5, 0.2)], "0.500 (0.200)", "0 of 1"),
+        ],
+        ids=["above for sure", "spread is larger", "at the null", "one seed"],
+    )
+    def test_bold_above_the_null_by_more_than_the_spread(
+        self, results: Path, scores: list[tuple[float, float]], cell: str, cells: str
+    ) -> None:
+        """Gaps of 0.3 and 0.32 are; 0.3 and -0.1 are not; no gap is none; one seed has no spread."""
+        for repetition, of_seed in enumerate(scores):
+            write(results, "manifpt-rgb", right(60), repetition=repetition, nmi=alignment(*of_seed))
+        page = build_pages(results.parent)["nmi.md"]
+        assert row(page, "manifpt-rgb")[1] == cell
+        assert "last nonlinearity (3) ↑" in page
+        assert f"in {cells} cells" in page
+
+    def test_methods_and_baselines(self, results: Path) -> None:
+        """Mean gaps 0.3 and 0.1, each with no spread, differ by more than it."""
+        for repetition in (0, 1):
+            write(results, "manifpt-rgb", right(60), repetition=repetition, nmi=alignment(0.5, 0.2))
+            write(results, "durall20", right(60), repetition=repetition, nmi=alignment(0.2, 0.1))
+        page = build_pages(results.parent)["nmi.md"]
+        assert (
+            "0.300 for the best of `methods/`, `manifpt-rgb`, and 0.100 for the best of `baselines/`, `durall20`"
+            in page
+        )
+        assert "the difference is more than its spread over the seeds (0.000)" in page
+
+
+class TestSignificance:
+    """Pair by pair, and ranks."""
+
+    def test_marks_and_signs(self, results: Path) -> None:
+        """Row minus column: +50 points is marked; 1 of 120 images is not."""
+        write(results, "durall20", right(120))
+        write(results, "manifpt-rgb", right(60))
+        write(results, "mccloskey18", right(59))
+        page = build_pages(results.parent)["significance.md"]
+        assert row(page, "durall20")[1:] == ["+50.0*", "+50.8*"]
+        assert row(page, "manifpt-rgb")[1:] == ["-", "+0.8"]
+        assert "The tests separate 2 of 3 pairs." in page
+        assert "the method is ahead in 0 and the baseline in 1; 1 are undecided" in page
+
+    def test_mean_ranks(self, results: Path) -> None:
+        """Always first, second, third on four seeds: ranks 1, 2, 3, and Friedman's statistic is N (k - 1) = 8."""
+        for repetition in range(4):
+            for method, n in (("durall20", 90), ("manifpt-rgb", 60), ("mccloskey18", 30)):
+                write(results, method, right(n), repetition=repetition)
+        write(results, "dzanic20", right(50))
+        page = build_pages(results.parent)["significance.md"]
+        assert "The 3 methods (without `dzanic20`, for want of records) differ on 4 blocks" in page
+        assert "chi-square 8.0" in page
+        ranks = page.split("Mean rank")[1]
+        assert [row(ranks, m)[1] for m in ("durall20", "manifpt-rgb", "mccloskey18")] == ["1.00", "2.00", "3.00"]
+
+    def test_too_few_for_ranks(self, results: Path) -> None:
+        """Two methods are not ranked."""
+        write(results, "durall20", right(90))
+        write(results, "manifpt-rgb", right(60))
+        assert "Too few records" in build_pages(results.parent)["significance.md"]
+
+
+class TestDatasets:
+    """What there is, from the cards."""
+
+    def test_every_dataset_is_there(self) -> None:
+        """With its sources by family, its licence, its audit and its revision."""
+        cards = gmbench.data.card.dataset_cards()
+        page = datasets_page(list(cards.values()))
+        for card in cards.values():
+            assert f"### {card.slug}" in page
+            assert card.licence in row(page, card.slug)
+            assert f"{card.resolution}x{card.resolution}" in row(page, card.slug)
+            for source in card.sources.values():
+                assert source.title in page
+
+    def test_an_audit_of_other_files_is_not_shown_as_theirs(self, tiny_folder: Path, tmp_path: Path) -> None:
+        """An audit says which revision it is about."""
+        card = make_card("small")
+        page = self.page_with_audit(card, tiny_folder, tmp_path, "f" * 40, passed=True)
+        assert "- `small`: of an earlier revision" in page
+
+    def test_failed_checks_are_named(self, tiny_folder: Path, tmp_path: Path) -> None:
+        """What failed, what was found and what was expected."""
+        from gmbench.data.storage import read_manifest
+
+        revision = read_manifest(tiny_folder).revision
+        page = self.page_with_audit(make_card("small"), tiny_folder, tmp_path, revision, passed=False)
+        assert "- `small`: failed in 1 of 1 checks: format (JPEG; expected PNG)." in page
+
+    def page_with_audit(self, card, stored: Path, tmp_path: Path, revision: str, passed: bool) -> str:  # type: ignore[no-untyped-def]
+        """The page of a dataset whose audit has one check."""
+        import shutil
+
+        check = {"name": "format", "passed": passed, "expected": "PNG", "found": "JPEG", "figures": {}}
+        audit = {"dataset": "small", "revision": revision, "gmbench": "0", "images": {}, "checks": [check]}
+        folder = Path(shutil.copytree(stored, tmp_path / "small"))
+        (folder / "audit.json").write_text(json.dumps(audit))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gmbench.data.card, "EMBEDDED", tmp_path)
+            return datasets_page([card])
+
+
+class TestPaper:
+    """Published figures."""
+
+    def test_the_errata_of_table_5_follow_from_its_rows(self) -> None:
+        """The true averages are the means of the four rows; the printed ones are not for three design choices."""
+        table = json.loads(FIGURES.read_text())["table5_nmi"]
+        for choice, average in table["true_average"].items():
+            assert np.mean([values[choice] for values in table["values"].values()]) == pytest.approx(average, abs=6e-4)
+        wrong = {choice for choice, value in table["printed_average"].items() if value != table["true_average"][choice]}
+        assert wrong == {"normalization", "downsampling", "skip"}
+
+    def test_figures_stand_beside_those_made_here(self, results: Path) -> None:
+        """A dataset with records has a column for them; methods without one, a dash; other datasets, no column."""
+        write(results, "manifpt-rgb", right(60), dataset="gm-ffhq")
+        page = build_pages(results.parent)["paper.md"]
+        here = page.split("### gm-ffhq")[1]
+        assert row(here, "manifpt-rgb")[1:] == ["65.3 ± 0.1", "50.0", "50.1", "5.0"]
+        assert row(here, "durall20")[1:] == ["60.9 ± 0.3", "-", "37.9", "-"]
+        assert row(page.split("### gm-chq")[1], "manifpt-rgb")[1:] == ["63.7 ± 1.2", "64.2"]
+
+
+class TestReading:
+    """Records are checked, pages are the same every time."""
+
+    @pytest.mark.parametrize(
+        ("evaluator", "field", "change"),
+        [
+            ("detection", "auroc", lambda value: value + 0.01),
+            ("detection", "average_precision", lambda value: value - 0.01),
+            ("calibration", "ece", lambda value: value / 2),
+            ("calibration", "risk", lambda value: [*value[:-1], 0.0]),
+            ("accuracy", "balanced", lambda value: value + 0.01),
+        ],
+    )
+    def test_an_edited_score_is_refused(
+        self, results: Path, evaluator: str, field: str, change: Callable[[object], object]
+    ) -> None:
+        """Whatever follows from the predictions must; file and field are named, and no page is written."""
+        path = write(results, "durall20", right(60))
+        content = json.loads(path.read_text())
+        content["scores"][evaluator][field] = change(content["scores"][evaluator][field])
+        path.write_text(json.dumps(content))
+        with pytest.raises(RecordError, match=rf"scores\.{evaluator}\.{field}") as error:
+            write_pages(results.parent)
+        assert str(path) in str(error.value)
+        assert not list(results.parent.glob("*.md"))
+
+    def test_no_source_is_left_out(self, results: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A record without the hardest source is not about the dataset's test images."""
+        from gmbench.data.storage import read_columns, read_manifest, role_path
+
+        monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
+        monkeypatch.setattr(gmbench.leaderboard.entries, "dataset_cards", lambda: {"tiny": make_card()})
+        columns = read_columns(tiny_folder / role_path("test"))
+        kept = columns["source"] != "noisy"
+        labels = (columns["source"][kept] == "blurred").astype(int)
+        path = write(
+            results, "durall20", np.ones(len(labels), bool), labels=labels, ids=columns["id"][kept],
+            sources=["real", "blurred"], dataset_revision=read_manifest(tiny_folder).revision,
+        )  # fmt: skip
+        with pytest.raises(RecordError, match="test images are not those of dataset tiny") as error:
+            read_entries(results)
+        assert str(path) in str(error.value)
+
+    def test_rounding_is_no_edit(self, results: Path) -> None:
+        """Another machine sums in another order."""
+        path = write(results, "durall20", right(60))
+        content = json.loads(path.read_text())
+        content["scores"]["calibration"]["ece"] += 1e-12
+        path.write_text(json.dumps(content))
+        assert len(read_entries(results)) == 1
+
+    def test_the_same_records_give_the_same_bytes(self, results: Path, tmp_path: Path) -> None:
+        """Wherever they are, and in whatever order they were written."""
+        other = tmp_path / "other" / "results"
+        runs = [(method, repetition) for method in ("durall20", "manifpt-rgb", "mccloskey18") for repetition in (0, 1)]
+        for method, repetition in runs:
+            write(results, method, right(60, start=repetition), repetition=repetition)
+        for method, repetition in reversed(runs):
+            write(other, method, right(60, start=repetition), repetition=repetition)
+        assert build_pages(results.parent) == build_pages(other.parent)
+
+    def test_repetitions_are_in_the_order_of_their_numbers(self, results: Path) -> None:
+        """10 comes after 2."""
+        for repetition in (10, 2):
+            write(results, "durall20", right(60), repetition=repetition)
+        (entry,) = read_entries(results)
+        assert [record.identity.repetition for record in entry.records] == [2, 10]
+
+
+class TestCheck:
+    """`gmbench leaderboard --check`."""
+
+    def test_fresh_pages_pass(self, command, results: Path) -> None:  # type: ignore[no-untyped-def]
+        """Exit code 0, and nothing is said."""
+        write(results, "durall20", right(60))
+        write_pages(results.parent)
+        assert command("leaderboard", "--check", "--folder", str(results.parent)) == (0, "", "")
+
+    def test_stale_pages_are_named_and_left_alone(self, command, results: Path) -> None:  # type: ignore[no-untyped-def]
+        """A line for each page that was edited, lacks a record or is missing; exit code 1."""
+        write(results, "durall20", right(60))
+        pages = {path.name: path for path in write_pages(results.parent)}
+        pages["paper.md"].write_text("edited")
+        pages["nmi.md"].unlink()
+        write(results, "mccloskey18", right(50))
+        code, out, _ = command("leaderboard", "--check", "--folder", str(results.parent))
+        assert code == 1
+        named = [Path(line.split()[0]).name for line in out.splitlines()]
+        assert sorted(named) == ["attribution.md", "nmi.md", "paper.md", "significance.md"]
+        assert pages["paper.md"].read_text() == "edited"
+        assert not pages["nmi.md"].exists()
+        assert len(stale_pages(results.parent)) == 4
