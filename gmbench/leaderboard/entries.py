@@ -146,7 +146,8 @@ def read_entries(results: Path) -> list[Entry]:
     entries = []
     for _, group in groupby(sorted(found, key=_place), key=_place):
         members = sorted(group, key=lambda member: member.record.identity.repetition)
-        _check_agreement(members, ("parameters", "method_sha256", "harness_sha256", "packages"))
+        fields = ("parameters", "method_sha256", "harness_sha256", "evaluators_sha256", "packages")
+        _check_agreement(members, fields)
         for member in members:
             _check_scores(member)
         probabilities = np.stack([member.probabilities for member in members])
