@@ -61,6 +61,14 @@ class Attributor(ABC):
     def embed(self, images: ImageSet) -> np.ndarray:
         """The features that FDR judges: float32 (n, d)."""
 
+    def on(self, manifold: ImageSet) -> Self:
+        """This fitted method for images of another dataset, whose reals are `manifold`.
+
+        Used for transfer between datasets. A method that compares images with the manifold returns a copy that compares
+        them with this one, and stays as it is itself; a method that does not look at the manifold returns itself.
+        """
+        return self
+
     def skip(self, dataset: DatasetCard) -> str | None:
         """Why the method cannot run on a dataset, or None if it can."""
         return None
