@@ -66,6 +66,14 @@ class Attributor(ABC):
         """This fitted method for images of another dataset, whose reals are `manifold`; itself if that is no matter."""
         return self
 
+    def on(self, manifold: ImageSet) -> Self:
+        """This fitted method for images of another dataset, whose reals are `manifold`.
+
+        Used for transfer between datasets. A method that compares images with the manifold returns a copy that compares
+        them with this one, and stays as it is itself; a method that does not look at the manifold returns itself.
+        """
+        return self
+
     def skip(self, dataset: DatasetCard) -> str | None:
         """Why the method cannot run on a dataset, or None if it can."""
         return None

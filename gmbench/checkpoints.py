@@ -32,12 +32,12 @@ def save_checkpoint(path: Path, parts: Mapping[str, Stateful], values: Mapping[s
 
 
 def load_checkpoint(path: Path, parts: Mapping[str, Stateful], device: str) -> dict[str, Any] | None:
-    """Puts `parts` and torch's random state back as they were; returns the values, None if there is no checkpoint."""
+    """Puts back torch's random state and those `parts` that were saved; returns the values, None if nothing was."""
     if not path.exists():
         return None
     state = torch.load(path, map_location=device, weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(state["parts"][name])
+    for name, saved in state["parts"].items():
+        parts[name].load_state_dict(saved)
     torch.set_rng_state(state["random"].cpu())
     if torch.cuda.is_available() and state["cuda_random"]:
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_random"]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +14,15 @@ from gmbench.pretrained import published_weights
 NETWORKS = ("resnet20", "resnet50", "xception", "inception_v3")
 
 
-class AttributionNetwork(nn.Module):
+class FeatureNetwork(nn.Module, ABC):
+    """A network that maps its input to logits, (n, sources), by way of features."""
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """The feature of each input, (n, width): what the last layer sees."""
+
+
+class AttributionNetwork(FeatureNetwork):
     """Standardises its input per channel, then body and head.
 
     Attributes:

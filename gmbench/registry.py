@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from gmbench.attributor import Attributor
 from gmbench.attributors import METHOD_FOLDERS
@@ -79,7 +79,7 @@ class MethodCard(Strict):
     looks_at: Literal["colour", "frequency", "learned"]
     attributor: str
     parameters: dict[str, Parameter] = {}
-    methods: dict[str, Variant] = Field(default={})
+    methods: dict[str, Variant] = {}
 
 
 @dataclass(frozen=True)

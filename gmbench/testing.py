@@ -44,6 +44,10 @@ def check_attributor(method: Method, given: Mapping[str, Value] | None = None, s
         np.testing.assert_allclose(
             alone, probabilities[:3], atol=1e-4, err_msg="predict_proba must not depend on which images come together"
         )
+        first.on(_example(sources, 4, size, seed=200 + sources))
+        np.testing.assert_array_equal(
+            first.predict_proba(test), probabilities, err_msg="on must leave the method as it was"
+        )
         again = _fitted(method, parameters, images).predict_proba(test)
         np.testing.assert_array_equal(again, probabilities, err_msg="the same seed must give the same answer")
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,7 +80,8 @@ def train_classifier(
 
     The network is left as it was after that epoch. Of epochs with equal accuracy, the one with the lower validation
     loss counts. After every epoch a checkpoint goes to the run's scratch folder; a training that was stopped goes on
-    from there and ends as if it had not been.
+    from there and ends as if it had not been. What is left there of a training that is over is the network and the
+    result, from which the same training ends again at once.
 
     Parameters that need no gradient are left as they are. Random augmentation in `train.batch` draws from torch's
     generator, whose state is part of the checkpoint.
@@ -113,6 +114,8 @@ def train_classifier(
     if (values := load_checkpoint(checkpoint, parts, context.device)) is not None:
         if values["task"] != task:
             raise MethodError(f"this run has trained something else as '{name}'. Give each training a name of its own.")
+        if "result" in values:
+            return TrainingResult(**values["result"])
         order.bit_generator.state = values["order"]
         accuracies, best, seconds = values["accuracies"], values["best"], values["seconds"]
 
@@ -150,7 +153,9 @@ def train_classifier(
             save_checkpoint(checkpoint, parts, values)
 
     network.load_state_dict(best["network"])
-    return TrainingResult(best["epoch"], accuracies, round(seconds, 2))
+    result = TrainingResult(best["epoch"], accuracies, round(seconds, 2))
+    save_checkpoint(checkpoint, {"network": network}, {"task": task, "result": asdict(result)})
+    return result
 
 
 @torch.no_grad()

@@ -112,6 +112,13 @@ def test_an_answer_that_depends_on_the_batch_is_caught(tmp_path: Path) -> None:
         check_attributor(find_method(str(write_method(tmp_path / "batchy", code))))
 
 
+def test_a_move_to_another_manifold_that_changes_the_method_is_caught(tmp_path: Path) -> None:
+    """`on` gives another method, or the same one if nothing is to be changed."""
+    code = CODE + "\n    def on(self, manifold):\n        self.sources_ += 1\n        return self\n"
+    with pytest.raises(AssertionError, match="on must leave"):
+        check_attributor(find_method(str(write_method(tmp_path / "moved", code))))
+
+
 def test_probabilities_of_a_feature_method_rank_like_its_classifier() -> None:
     """The softmax of margins has its largest value where the SVM decides."""
     from gmbench.testing import _example, _fitted

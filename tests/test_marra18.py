@@ -10,13 +10,14 @@ import pytest
 import timm
 import torch
 from conftest import image_set, make_card, make_images
-from gmbench.attributors.marra18 import Marra18, Pixels, train_head
+from gmbench.attributors.marra18 import Marra18, ResizedPixels, train_head
 from PIL import Image
 
 from gmbench.attributor import RunContext
 from gmbench.data.images import ImageSet
 from gmbench.errors import CannotRunError
 from gmbench.networks import AttributionNetwork, attribution_network, cifar_resnet
+from gmbench.neural import Pixels
 from gmbench.training import TrainingOptions
 
 HALF = torch.full((3,), 0.5)
@@ -58,7 +59,7 @@ def test_normalisation_is_that_of_the_weights(name: str) -> None:
 def test_images_keep_their_size() -> None:
     """The image over 255, and nothing else."""
     images = make_images("noisy", 3, 0)
-    batch = Pixels(image_set(images), 0).batch(np.array([2, 1]))
+    batch = Marra18().inputs(image_set(images)).batch(np.array([2, 1]))
     np.testing.assert_array_equal(batch, images[[2, 1]].transpose(0, 3, 1, 2).astype(np.float32) / 255)
 
 
@@ -66,7 +67,7 @@ def test_images_keep_their_size() -> None:
 def test_resizing_is_pillows(size: int) -> None:
     """Bilinear, with a wider filter where the image gets smaller, up to rounding to whole intensities."""
     images = make_images("real", 2, 0)
-    batch = Pixels(image_set(images), size).batch(np.arange(2))
+    batch = ResizedPixels(image_set(images), size).batch(np.arange(2))
     for image, resized in zip(images, batch, strict=True):
         peer = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
         np.testing.assert_allclose(255 * resized, peer, atol=1.01)
@@ -79,7 +80,7 @@ def test_the_first_phase_changes_the_head_alone(context: RunContext) -> None:
     labels = np.arange(32) % 2
     brightness = 60 + 130 * labels[:, None, None, None]
     pixels = (brightness + np.random.default_rng(0).integers(0, 60, (32, 16, 16, 3))).astype(np.uint8)
-    inputs = Pixels(image_set(pixels, labels), 0)
+    inputs = Pixels(image_set(pixels, labels))
     options = TrainingOptions(epochs=3, batch_size=8, learning_rate=0.01, schedule="constant")
     result = train_head(network, inputs, labels, inputs, labels, options, context)
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
@@ -105,11 +106,11 @@ def test_the_first_phase_needs_published_weights(
 
 def test_the_network_decides_the_training() -> None:
     """One parameter makes it the paper's; what is given counts in any case."""
-    for paper in (Marra18("xception")._options(), Marra18("inception_v3")._options()):
+    for paper in (Marra18("xception").training_options(), Marra18("inception_v3").training_options()):
         assert paper == TrainingOptions(15, 32, 2e-4, schedule="constant")
-    assert Marra18()._options() == TrainingOptions(15, 32, 2e-3, schedule="cosine")
-    assert Marra18(training="fine-tuning")._options() == Marra18("xception")._options()
-    assert Marra18("xception", learning_rate=0.1)._options().learning_rate == 0.1
+    assert Marra18().training_options() == TrainingOptions(15, 32, 2e-3, schedule="cosine")
+    assert Marra18(training="fine-tuning").training_options() == Marra18("xception").training_options()
+    assert Marra18("xception", learning_rate=0.1).training_options().learning_rate == 0.1
 
 
 def test_it_learns(context: RunContext) -> None:

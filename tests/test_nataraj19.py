@@ -13,6 +13,7 @@ from torch import nn
 from gmbench.attributor import RunContext
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
+from gmbench.training import TrainingResult
 
 
 def grey_image(channel: np.ndarray) -> np.ndarray:
@@ -80,11 +81,51 @@ class TestMatrices:
         )
         assert {normalised(counts, name).dtype for name in ("count", "prob", "logcount")} == {np.dtype(np.float32)}
 
-    @pytest.mark.parametrize("offset", ["", "1", "0,0", "-1,0", "a,b", "0,1,2", "0,32", "32,0", "0,-32"])
+    @pytest.mark.parametrize(
+        "offset",
+        ["", "1", "0,0", "-1,0", "a,b", "0,1,2", "0,32", "32,0", "0,-32", "-0,1", "1,-0", "00,1", " 0,1"],
+    )
     def test_offsets_that_make_no_sense(self, offset: str, context: RunContext) -> None:
-        """An offset is two integers, not both zero, not upwards, smaller than the image."""
+        """An offset is two integers in one spelling, not both zero, not upwards, smaller than the image."""
         with pytest.raises(ParameterError, match="offset"):
             Nataraj19(offset=offset).fit(sources(2, 0), sources(1, 1), context)
+
+    @pytest.mark.parametrize("levels", [2, 16, 64, 128])
+    def test_fewer_levels_are_sums_of_cells(self, levels: int) -> None:
+        """A cell counts the pairs of all intensities that share its two levels."""
+        pixels, side = make_images("noisy", 2, 5), 256 // levels
+        summed = co_occurrence(pixels).reshape(2, 3, levels, side, levels, side).sum(axis=(3, 5))
+        np.testing.assert_array_equal(co_occurrence(pixels, levels=levels), summed)
+
+    def test_fewer_levels_are_scikit_images(self) -> None:
+        """Intensities are divided by 256 / levels and rounded down."""
+        pixels = make_images("real", 1, 6)
+        expected = graycomatrix(pixels[0, :, :, 1] // 2, [1], [0], 128)[:, :, 0, 0]
+        np.testing.assert_array_equal(co_occurrence(pixels, levels=128)[0, 1], expected)
+
+    def test_normalisations_of_fewer_levels(self) -> None:
+        """Shares have mean 1; one cell with all pairs is the logarithm of 1 + the pairs of an image of 256x256."""
+        assert normalised(co_occurrence(make_images("real", 1, 7), levels=128), "prob").mean() == pytest.approx(1)
+        constant = co_occurrence(grey_image(np.full((20, 30), 9)), levels=128)
+        assert normalised(constant, "logcount")[0, 0, 4, 4] == pytest.approx(np.log1p(256 * 255))
+
+    @pytest.mark.parametrize(("size", "levels", "expected"), [(32, 0, 128), (128, 0, 256), (32, 256, 256)])
+    def test_the_size_decides_the_levels(
+        self, context: RunContext, monkeypatch: pytest.MonkeyPatch, size: int, levels: int, expected: int
+    ) -> None:
+        """128 below 128 pixels, else the paper's 256; what is given counts, and so does the size of training images."""
+        monkeypatch.setattr("gmbench.neural.train_classifier", lambda *arguments: TrainingResult(1, [1.0], 0.0))
+        images = image_set(make_images("real", 3, 0, size), np.arange(3))
+        method = Nataraj19(levels=levels).fit(images, images, context)
+        for asked in (images, image_set(make_images("real", 3, 0, 64))):
+            assert method.inputs(asked).batch(np.arange(3)).shape == (3, 3, expected, expected)
+            assert method.embed(asked).shape == (3, 256)
+
+    @pytest.mark.parametrize("levels", [1, 3, 100, 255, 512, -128])
+    def test_levels_that_make_no_sense(self, context: RunContext, levels: int) -> None:
+        """They divide 256."""
+        with pytest.raises(ParameterError, match="levels: expected 0 or a power of two"):
+            Nataraj19(levels=levels).fit(sources(2, 0), sources(1, 1), context)
 
 
 class TestNetwork:
@@ -103,8 +144,25 @@ class TestNetwork:
         parameters = [p for module in body if isinstance(module, nn.Conv2d) for p in module.parameters()]
         assert sum(p.numel() for p in parameters) == convolutions
 
-    def test_parameters_of_the_default(self) -> None:
-        """3,908,194 with two sources."""
+    @pytest.mark.parametrize(
+        ("geometry", "levels", "side"),
+        [("grip", 128, 2), ("valid", 128, 10), ("valid", 64, 2), ("same", 128, 16), ("same", 8, 1)],
+    )
+    def test_sizes_of_fewer_levels(self, geometry: str, levels: int, side: int) -> None:
+        """128 maps are left, with the side that the layers' sizes give by hand."""
+        network = co_occurrence_network(geometry, 2, torch.zeros(3), torch.ones(3), levels)
+        dense = next(module for module in network.body if isinstance(module, nn.Linear))
+        assert dense.in_features == 128 * side**2
+        assert network(torch.zeros(1, 3, levels, levels)).shape == (1, 2)
+
+    @pytest.mark.parametrize(("geometry", "levels"), [("grip", 64), ("valid", 32), ("same", 4)])
+    def test_levels_that_are_too_few_for_the_network(self, geometry: str, levels: int) -> None:
+        """The error names what it is about."""
+        with pytest.raises(ParameterError, match=f"levels: geometry '{geometry}' needs more than {levels}"):
+            co_occurrence_network(geometry, 2, torch.zeros(3), torch.ones(3), levels)
+
+    def test_parameters_as_published(self) -> None:
+        """3,908,194 with two sources and 256 levels."""
         network = co_occurrence_network("grip", 2, torch.zeros(3), torch.ones(3))
         assert sum(p.numel() for p in network.parameters()) == 3_908_194
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,6 +109,42 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
     resumed, resumed_result = train(context)
     np.testing.assert_array_equal(weights(whole), weights(resumed))
     assert resumed_result == result
+
+
+def test_a_training_that_is_over_is_not_done_again(context: RunContext) -> None:
+    """The same call gives the same weights, result and random state without a single batch, from a small file."""
+    first, result = train(context)
+    drawn = torch.rand(3)
+
+    class Untouched(Vectors):
+        def batch(self, rows: np.ndarray) -> np.ndarray:
+            raise AssertionError("a batch was asked for")
+
+    (x, labels), (val, val_labels) = two_clouds(200, 1), two_clouds(100, 2)
+    again = network()
+    assert train_classifier(again, Untouched(x.x), labels, Untouched(val.x), val_labels, OPTIONS, context) == result
+    np.testing.assert_array_equal(weights(again), weights(first))
+    assert torch.equal(torch.rand(3), drawn)
+
+
+def test_what_is_left_of_a_training_is_small(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network alone: no optimiser, which is twice as large, and no second copy of the network."""
+    sizes: list[int] = []
+    save = gmbench.training.save_checkpoint
+
+    def measured(path: Path, *arguments: Any) -> None:
+        save(path, *arguments)
+        sizes.append(path.stat().st_size)
+
+    monkeypatch.setattr(gmbench.training, "save_checkpoint", measured)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 1000), nn.ReLU(), nn.Linear(1000, 500), nn.ReLU(), nn.Linear(500, 2))
+    options = replace(OPTIONS, epochs=1)
+    train_classifier(model, *two_clouds(50, 1), *two_clouds(50, 2), options, context)
+    during, after = sizes
+    of_network = 4 * sum(parameter.numel() for parameter in model.parameters())
+    assert during > 3.9 * of_network
+    assert after < 1.1 * of_network
 
 
 def test_two_trainings_of_one_run_need_two_names(context: RunContext) -> None:

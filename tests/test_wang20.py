@@ -242,14 +242,14 @@ class TestNetwork:
 
     def test_the_network_decides_the_training(self) -> None:
         """One parameter makes it the paper's; what is given counts in any case."""
-        paper = Wang20(network="resnet50")._options()
+        paper = Wang20(network="resnet50").training_options()
         assert (paper.learning_rate, paper.schedule, paper.patience, paper.batch_size) == (1e-4, "plateau", 5, 64)
         assert (paper.betas, paper.weight_decay) == ((0.9, 0.999), 0)
-        short = Wang20()._options()
+        short = Wang20().training_options()
         assert (short.learning_rate, short.schedule, short.epochs) == (2e-3, "cosine", 15)
-        assert Wang20(training="official")._options() == paper
-        assert Wang20(network="resnet50", training="short")._options() == short
-        assert Wang20(epochs=3, learning_rate=0.1)._options() == replace(short, epochs=3, learning_rate=0.1)
+        assert Wang20(training="official").training_options() == paper
+        assert Wang20(network="resnet50", training="short").training_options() == short
+        assert Wang20(epochs=3, learning_rate=0.1).training_options() == replace(short, epochs=3, learning_rate=0.1)
 
     @pytest.mark.parametrize("sees", ["pixels", "spectrum"])
     def test_it_learns(self, context: RunContext, sees: str) -> None:

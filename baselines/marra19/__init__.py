@@ -15,27 +15,12 @@ from torch import Tensor, nn
 from gmbench.attributor import Attributor, RunContext
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
-from gmbench.networks import AttributionNetwork, attribution_network, channel_moments
+from gmbench.networks import AttributionNetwork, attribution_network
+from gmbench.neural import Pixels, moments_of
 from gmbench.pretrained import IMAGENET_MEAN, IMAGENET_SD
-from gmbench.spaces.rgb import RGB
 from gmbench.training import TrainingOptions, apply_network, train_classifier
 
-IMAGES_FOR_MOMENTS = 4096
 PUBLISHED_MOMENTS = {"resnet50": (IMAGENET_MEAN, IMAGENET_SD), "xception": ((0.5,) * 3, (0.5,) * 3)}
-
-
-class Pixels:
-    """Images in [0, 1]."""
-
-    def __init__(self, images: ImageSet) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def batch(self, rows: np.ndarray) -> np.ndarray:
-        """float32 (len(rows), 3, height, width)."""
-        return RGB().embed(self.images.pixels(rows))
 
 
 class Marra19(Attributor):
@@ -169,8 +154,7 @@ class Marra19(Attributor):
         if self.pretrained and self.network in PUBLISHED_MOMENTS:
             mean, sd = (torch.tensor(moment) for moment in PUBLISHED_MOMENTS[self.network])
         else:
-            some = np.linspace(0, len(images) - 1, min(len(images), IMAGES_FOR_MOMENTS)).astype(int)
-            mean, sd = channel_moments(torch.from_numpy(Pixels(images).batch(some)))
+            mean, sd = moments_of(Pixels(images))
         network = attribution_network(self.network, classes, mean, sd, self.pretrained, self.weights)
         return IncrementalNetwork(network, self.variant).to(self.device_)
 

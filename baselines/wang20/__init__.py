@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Self
 
 import numpy as np
@@ -14,12 +13,13 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, median_filter
 from torch import nn
 
-from gmbench.attributor import Attributor, RunContext
+from gmbench.attributor import RunContext
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
-from gmbench.networks import attribution_network
+from gmbench.networks import AttributionNetwork, attribution_network
+from gmbench.neural import NetworkAttributor
 from gmbench.pretrained import IMAGENET_MEAN, IMAGENET_SD
-from gmbench.training import Inputs, TrainingOptions, apply_network, train_classifier
+from gmbench.training import Inputs, TrainingOptions
 
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC}
 LEAST_MAGNITUDE = 1e-3
@@ -91,7 +91,7 @@ class Spectra:
         return (residual_spectra(self.images.pixels(rows), self.median) - self.mean) / self.sd
 
 
-class Wang20(Attributor):
+class Wang20(NetworkAttributor):
     """Attributes by a network on pixels that survives blur and compression, or by one on spectra of residuals."""
 
     def __init__(
@@ -125,47 +125,39 @@ class Wang20(Attributor):
         self.median = median
 
     def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
-        assert train.labels is not None
-        assert val.labels is not None
         if self.augmentation > 1:
             raise ParameterError(f"augmentation: expected a probability, got {self.augmentation:g}.")
         if self.median % 2 == 0:
             raise ParameterError(f"median: expected an odd number of pixels, got {self.median}.")
-        self.device_ = context.device
-        inputs: Inputs
         if self.sees == "spectrum":
             spectra = context.progress.track(
                 (residual_spectra(batch, self.median) for batch in train.batches()), "spectra", -(-len(train) // 256)
             )
             self.average_, self.sd_ = moments(spectra)
-            inputs, mean, sd = self._inputs(train), torch.zeros(3), torch.ones(3)
-        else:
-            inputs = AugmentedPixels(train, self.crop, self.enlarge, self.train_size, self.augmentation)
-            mean, sd = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_SD)
-        torch.manual_seed(context.seed)
-        network = attribution_network(self.network, len(train.sources), mean, sd, self.pretrained, self.weights)
-        nn.init.normal_(network.head.weight, 0, 0.02)
-        self.network_ = network.to(context.device)
-        options = self._options()
-        result = train_classifier(self.network_, inputs, train.labels, self._inputs(val), val.labels, options, context)
-        self.training_ = {**asdict(result), "options": asdict(options)}
-        self.network_.eval()
-        return self
+        return super().fit(train, val, context)
 
-    def predict_proba(self, images: ImageSet) -> np.ndarray:
-        network = self.network_
-        return apply_network(lambda x: network(x).softmax(dim=1), self._inputs(images), self.device_)
-
-    def embed(self, images: ImageSet) -> np.ndarray:
-        """The network's penultimate activations."""
-        return apply_network(self.network_.features, self._inputs(images), self.device_)
-
-    def _inputs(self, images: ImageSet) -> Inputs:
+    def inputs(self, images: ImageSet) -> Inputs:
+        """Pixels as they are tested, or spectra."""
         if self.sees == "spectrum":
             return Spectra(images, self.median, self.average_, self.sd_)
         return Pixels(images, self.crop, self.enlarge)
 
-    def _options(self) -> TrainingOptions:
+    def training_inputs(self, images: ImageSet) -> Inputs:
+        """Augmented pixels, or spectra."""
+        if self.sees == "spectrum":
+            return self.inputs(images)
+        return AugmentedPixels(images, self.crop, self.enlarge, self.train_size, self.augmentation)
+
+    def new_network(self, train: ImageSet, inputs: Inputs) -> AttributionNetwork:
+        """One that standardises pixels as ImageNet's; spectra are standardised already."""
+        mean, sd = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_SD)
+        if self.sees == "spectrum":
+            mean, sd = torch.zeros(3), torch.ones(3)
+        network = attribution_network(self.network, len(train.sources), mean, sd, self.pretrained, self.weights)
+        nn.init.normal_(network.head.weight, 0, 0.02)
+        return network
+
+    def training_options(self) -> TrainingOptions:
         """The released code's training, or a short one for a small network that starts from random weights."""
         is_short = self.training == "short" or (self.training == "by network" and self.network == "resnet20")
         epochs, learning_rate, schedule, patience = (15, 2e-3, "cosine", 0) if is_short else (100, 1e-4, "plateau", 5)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gmbench.attributor import Attributor, RunContext
 from gmbench.data.card import DatasetCard
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
-from gmbench.training import TrainingOptions, apply_network, train_classifier
+from gmbench.networks import FeatureNetwork
+from gmbench.neural import NetworkAttributor
+from gmbench.training import Inputs, TrainingOptions
 
 SMALLEST = 4
 """Side of the maps that the dense layers see, and the smallest `switching_res`."""
@@ -41,7 +41,7 @@ class Pixels:
         return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32) / np.float32(127.5) - 1
 
 
-class Yu19(Attributor):
+class Yu19(NetworkAttributor):
     """Attributes by a network without normalisation layers, trained at an equalised learning rate."""
 
     def __init__(
@@ -55,7 +55,6 @@ class Yu19(Attributor):
         patience: int = 10,
         batch_size: int = 16,
         learning_rate: float = 1e-3,
-        schedule: str = "constant",
     ) -> None:
         self.variant = variant
         self.switching_res = switching_res
@@ -66,40 +65,34 @@ class Yu19(Attributor):
         self.patience = patience
         self.batch_size = batch_size
         self.learning_rate = learning_rate
-        self.schedule = schedule
 
-    def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
-        assert train.labels is not None
-        assert val.labels is not None
-        self.device_ = context.device
-        torch.manual_seed(context.seed)
+    def inputs(self, images: ImageSet) -> Pixels:
+        """Pixels in [-1, 1]."""
+        return Pixels(images)
+
+    def training_inputs(self, images: ImageSet) -> Pixels:
+        """The same, half of them mirrored."""
+        return Pixels(images, self.flip)
+
+    def new_network(self, train: ImageSet, inputs: Inputs) -> AttributionNetwork:
+        """One whose first convolution has 16 channels, unless `fmap_base` says otherwise."""
         size = train.size[0]
         fmap_base = self.fmap_base or min(FIRST_WIDTH * size // 2, LARGEST_BASE)
         network = AttributionNetwork(
             size, len(train.sources), self.variant, self.switching_res, fmap_base, self.fmap_max
         )
-        self.network_ = network.to(memory_format=torch.channels_last).to(context.device)
-        options = TrainingOptions(
+        return network.to(memory_format=torch.channels_last)
+
+    def training_options(self) -> TrainingOptions:
+        """Adam at a constant learning rate."""
+        return TrainingOptions(
             self.epochs,
             self.batch_size,
             self.learning_rate,
             betas=(0.0, 0.99),
-            schedule=self.schedule,
+            schedule="constant",
             patience=self.patience,
         )
-        self.training_ = train_classifier(
-            self.network_, Pixels(train, self.flip), train.labels, Pixels(val), val.labels, options, context
-        )
-        self.network_.eval()
-        return self
-
-    def predict_proba(self, images: ImageSet) -> np.ndarray:
-        network = self.network_
-        return apply_network(lambda x: network(x).softmax(dim=1), Pixels(images), self.device_)
-
-    def embed(self, images: ImageSet) -> np.ndarray:
-        """The fingerprints: the activations that the last layer sees."""
-        return apply_network(self.network_.features, Pixels(images), self.device_)
 
     def skip(self, dataset: DatasetCard) -> str | None:
         side = dataset.resolution
@@ -108,7 +101,7 @@ class Yu19(Attributor):
         return None
 
 
-class AttributionNetwork(nn.Module):
+class AttributionNetwork(FeatureNetwork):
     """The network of section 3.1, and the two variants of section 3.2 that see one frequency band or small patches.
 
     A block works at resolution r: two 3x3 convolutions, to nf(log2 r - 1) and nf(log2 r - 2) channels, and the mean of

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Self
 
 import numpy as np
-import torch
 
-from gmbench.attributor import Attributor, RunContext
+from gmbench.attributor import RunContext
 from gmbench.data.images import ImageSet
 from gmbench.neighbors import project
-from gmbench.networks import AttributionNetwork, attribution_network, channel_moments, vector_network
+from gmbench.networks import AttributionNetwork, attribution_network, vector_network
+from gmbench.neural import NetworkAttributor, Vectors, moments_of
 from gmbench.spaces import Space
 from gmbench.spaces.freq import Frequency
 from gmbench.spaces.learned import Learned
 from gmbench.spaces.rgb import RGB
-from gmbench.training import Inputs, TrainingOptions, apply_network, train_classifier
+from gmbench.training import Inputs, TrainingOptions
 
-IMAGES_FOR_MOMENTS = 4096
 BATCH = 256
 
 
@@ -36,23 +36,7 @@ class Artifacts:
         return self.space.embed(self.images.pixels(rows)) - self.space.embed(projected)
 
 
-class Vectors:
-    """Artifacts that are worth keeping: vectors (n, d) that an encoder takes long to compute."""
-
-    def __init__(self, artifacts: Artifacts) -> None:
-        rows = np.arange(len(artifacts))
-        batches = [artifacts.batch(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
-        self.vectors = np.concatenate(batches)
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def batch(self, rows: np.ndarray) -> np.ndarray:
-        """Artifacts of some images, float32 (len(rows), d)."""
-        return self.vectors[rows]
-
-
-class ManiFPT(Attributor):
+class ManiFPT(NetworkAttributor):
     """Attributes by a network that sees artifacts only."""
 
     def __init__(
@@ -80,41 +64,39 @@ class ManiFPT(Attributor):
         self.weight_decay = weight_decay
 
     def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
-        assert train.labels is not None
-        assert val.labels is not None
-        self.context_ = context
+        self.manifold_, self.cache_, self.progress_ = context.manifold, context.cache, context.progress
         if self.space in ("sl", "ssl"):
             self.encoder_ = context.encoder(self.space).to(context.device)
-        inputs, val_inputs = self._artifacts(train), self._artifacts(val)
-        some = np.linspace(0, len(train) - 1, min(len(train), IMAGES_FOR_MOMENTS)).astype(int)
-        mean, sd = channel_moments(torch.from_numpy(inputs.batch(some)))
-        torch.manual_seed(context.seed)
-        self.network_ = self._new_network(len(train.sources), mean, sd).to(context.device)
-        options = TrainingOptions(self.epochs, self.batch_size, self.learning_rate, self.weight_decay)
-        self.training_ = train_classifier(self.network_, inputs, train.labels, val_inputs, val.labels, options, context)
-        self.network_.eval()
-        return self
+        return super().fit(train, val, context)
 
-    def _new_network(self, sources: int, mean: torch.Tensor, sd: torch.Tensor) -> AttributionNetwork:
+    def inputs(self, images: ImageSet) -> Inputs:
+        """Artifacts against the manifold; those in an encoder's space are kept, because encoding takes long."""
+        space = self._space()
+        projections = project(images, self.manifold_, space, self.cache_, self.progress_, self.device_)
+        artifacts = Artifacts(images, projections, self.manifold_, space)
+        if self.space not in ("sl", "ssl"):
+            return artifacts
+        rows = np.arange(len(images))
+        return Vectors(np.concatenate([artifacts.batch(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]))
+
+    def new_network(self, train: ImageSet, inputs: Inputs) -> AttributionNetwork:
+        """One that standardises artifacts with their moments in training."""
+        mean, sd = moments_of(inputs)
         if self.space in ("sl", "ssl"):
-            return vector_network(self.head, sources, mean, sd)
-        return attribution_network(self.network, sources, mean, sd, self.pretrained, self.weights)
+            return vector_network(self.head, len(train.sources), mean, sd)
+        return attribution_network(self.network, len(train.sources), mean, sd, self.pretrained, self.weights)
 
-    def predict_proba(self, images: ImageSet) -> np.ndarray:
-        network = self.network_
-        return apply_network(lambda x: network(x).softmax(dim=1), self._artifacts(images), self.context_.device)
+    def training_options(self) -> TrainingOptions:
+        """AdamW along a cosine."""
+        return TrainingOptions(self.epochs, self.batch_size, self.learning_rate, self.weight_decay)
 
-    def embed(self, images: ImageSet) -> np.ndarray:
-        """The network's penultimate activations."""
-        return apply_network(self.network_.features, self._artifacts(images), self.context_.device)
-
-    def _artifacts(self, images: ImageSet) -> Inputs:
-        context, space = self.context_, self._space()
-        projections = project(images, context.manifold, space, context.cache, context.progress, context.device)
-        artifacts = Artifacts(images, projections, context.manifold, space)
-        return Vectors(artifacts) if self.space in ("sl", "ssl") else artifacts
+    def on(self, manifold: ImageSet) -> Self:
+        """A copy that takes artifacts against another manifold; network, encoder and moments stay the same."""
+        moved = copy(self)
+        moved.manifold_ = manifold
+        return moved
 
     def _space(self) -> Space:
         if self.space in ("sl", "ssl"):
-            return Learned(self.encoder_, self.context_.device)
+            return Learned(self.encoder_, self.device_)
         return RGB() if self.space == "rgb" else Frequency(self.spectrum)

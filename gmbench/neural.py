@@ -1,0 +1,107 @@
+"""Methods that train a network."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import asdict
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmbench.attributor import Attributor, RunContext
+from gmbench.data.images import ImageSet
+from gmbench.networks import FeatureNetwork, channel_moments
+from gmbench.spaces.rgb import RGB
+from gmbench.training import Inputs, TrainingOptions, apply_network, train_classifier
+
+
+class NetworkAttributor(Attributor):
+    """Trains one network on what it sees of images, and leaves the answers to it.
+
+    A method says what its network sees, which network it is and how it is trained. A method that has to learn something
+    before (statistics of the training images, say) does so in a `fit` of its own, which ends with this one.
+
+    Attributes:
+        device_: where the network is.
+        network_: the trained network, in evaluation mode.
+        training_: what the trainer says of the training, and its options.
+    """
+
+    inference_batch = 256
+    """How many images the trained network sees at a time."""
+
+    @abstractmethod
+    def inputs(self, images: ImageSet) -> Inputs:
+        """What the network sees of images, in validation and when it is asked."""
+
+    def training_inputs(self, images: ImageSet) -> Inputs:
+        """What the network sees in training: the same, unless the method augments images."""
+        return self.inputs(images)
+
+    @abstractmethod
+    def new_network(self, train: ImageSet, inputs: Inputs) -> FeatureNetwork:
+        """A network with an output per source, to be trained on `inputs`; torch's generator draws its weights."""
+
+    @abstractmethod
+    def training_options(self) -> TrainingOptions:
+        """How the network is trained."""
+
+    def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
+        assert train.labels is not None
+        assert val.labels is not None
+        self.device_ = context.device
+        inputs, val_inputs = self.training_inputs(train), self.inputs(val)
+        torch.manual_seed(context.seed)
+        self.network_ = self.new_network(train, inputs).to(context.device)
+        options = self.training_options()
+        result = train_classifier(self.network_, inputs, train.labels, val_inputs, val.labels, options, context)
+        self.training_ = {**asdict(result), "options": asdict(options)}
+        self.network_.eval()
+        return self
+
+    def predict_proba(self, images: ImageSet) -> np.ndarray:
+        """The softmax of the network's output."""
+        network = self.network_
+        return apply_network(
+            lambda x: network(x).softmax(dim=1), self.inputs(images), self.device_, self.inference_batch
+        )
+
+    def embed(self, images: ImageSet) -> np.ndarray:
+        """What the network's last layer sees."""
+        return apply_network(self.network_.features, self.inputs(images), self.device_, self.inference_batch)
+
+
+class Pixels:
+    """Images in [0, 1]."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rows: np.ndarray) -> np.ndarray:
+        """float32 (len(rows), 3, height, width)."""
+        return RGB().embed(self.images.pixels(rows))
+
+
+class Vectors:
+    """Vectors that are kept because they take long to compute: float32 (n, d)."""
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self.vectors = vectors
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def batch(self, rows: np.ndarray) -> np.ndarray:
+        """float32 (len(rows), d)."""
+        return self.vectors[rows]
+
+
+def moments_of(inputs: Inputs, at_most: int = 4096) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, or of each place of a vector, over inputs that are spread evenly."""
+    some = np.linspace(0, len(inputs) - 1, min(len(inputs), at_most)).astype(int)
+    return channel_moments(torch.from_numpy(inputs.batch(some)))
