@@ -63,10 +63,6 @@ class Attributor(ABC):
         """The features that FDR and NMI judge: float32 (n, d)."""
 
     def on(self, manifold: ImageSet) -> Self:
-        """This fitted method for images of another dataset, whose reals are `manifold`; itself if that is no matter."""
-        return self
-
-    def on(self, manifold: ImageSet) -> Self:
         """This fitted method for images of another dataset, whose reals are `manifold`.
 
         Used for transfer between datasets. A method that compares images with the manifold returns a copy that compares

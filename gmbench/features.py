@@ -21,6 +21,7 @@ class FeatureAttributor(Attributor):
     is not calibrated.
 
     Attributes:
+        size_: height and width of the training images, in pixels; all others must have it.
         classifier_: the fitted classifier.
     """
 
@@ -33,6 +34,7 @@ class FeatureAttributor(Attributor):
         """Unfitted classifiers to choose from, pipelines if features are to be scaled."""
 
     def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
+        self.size_ = train.size
         x_train = self._all_features(train, context)
         x_val = self._all_features(val, context)
         candidates = self.candidates(context.seed)
@@ -61,7 +63,7 @@ class FeatureAttributor(Attributor):
         return x.astype(np.float32)
 
     def _all_features(self, images: ImageSet, context: RunContext | None = None) -> np.ndarray:
-        batches = images.batches()
+        batches = images.require(self.size_).batches()
         if context is not None:
             batches = context.progress.track(batches, "embedding", -(-len(images) // 256))
         return np.concatenate([self.features(batch) for batch in batches])

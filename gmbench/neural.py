@@ -25,6 +25,7 @@ class NetworkAttributor(Attributor):
 
     Attributes:
         device_: where the network is.
+        size_: height and width of the training images, in pixels; all others must have it.
         network_: the trained network, in evaluation mode.
         training_: what the trainer says of the training, and its options.
     """
@@ -51,8 +52,8 @@ class NetworkAttributor(Attributor):
     def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
         assert train.labels is not None
         assert val.labels is not None
-        self.device_ = context.device
-        inputs, val_inputs = self.training_inputs(train), self.inputs(val)
+        self.device_, self.size_ = context.device, train.size
+        inputs, val_inputs = self.training_inputs(train.require(self.size_)), self.inputs(val.require(self.size_))
         torch.manual_seed(context.seed)
         self.network_ = self.new_network(train, inputs).to(context.device)
         options = self.training_options()
@@ -65,12 +66,15 @@ class NetworkAttributor(Attributor):
         """The softmax of the network's output."""
         network = self.network_
         return apply_network(
-            lambda x: network(x).softmax(dim=1), self.inputs(images), self.device_, self.inference_batch
+            lambda x: network(x).softmax(dim=1), self._asked(images), self.device_, self.inference_batch
         )
 
     def embed(self, images: ImageSet) -> np.ndarray:
         """What the network's last layer sees."""
-        return apply_network(self.network_.features, self.inputs(images), self.device_, self.inference_batch)
+        return apply_network(self.network_.features, self._asked(images), self.device_, self.inference_batch)
+
+    def _asked(self, images: ImageSet) -> Inputs:
+        return self.inputs(images.require(self.size_))
 
 
 class Pixels:

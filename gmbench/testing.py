@@ -15,6 +15,7 @@ from gmbench.attributor import RunContext
 from gmbench.cache import Cache
 from gmbench.data.images import ImageSet
 from gmbench.encoders import Encoder
+from gmbench.errors import GmbenchError
 from gmbench.progress import Progress
 from gmbench.registry import TYPES, Method, Value
 from gmbench.runner import check_features, check_probabilities
@@ -32,10 +33,12 @@ def check_attributor(method: Method, given: Mapping[str, Value] | None = None, s
     """
     _check_constructor(method)
     parameters = method.parameters(given or {})
-    for sources in (2, 5):
+    for sources in (2, 17):
         images = _example(sources, 16, size, seed=sources)
         test = _example(sources, 6, size, seed=100 + sources).without_labels()
-        first = _fitted(method, parameters, images)
+        with TemporaryDirectory() as folder:
+            first = _fitted(method, parameters, images, Path(folder))
+            kept = _fitted(method, parameters, images, Path(folder))
         probabilities = check_probabilities(first.predict_proba(test), test)
         features = check_features(first.embed(test), test)
         assert probabilities.dtype == np.float32, f"predict_proba must return float32, got {probabilities.dtype}"
@@ -48,8 +51,13 @@ def check_attributor(method: Method, given: Mapping[str, Value] | None = None, s
         np.testing.assert_array_equal(
             first.predict_proba(test), probabilities, err_msg="on must leave the method as it was"
         )
-        again = _fitted(method, parameters, images).predict_proba(test)
+        np.testing.assert_array_equal(
+            kept.predict_proba(test), probabilities, err_msg="what is kept in scratch must give the same answer"
+        )
+        with TemporaryDirectory() as folder:
+            again = _fitted(method, parameters, images, Path(folder)).predict_proba(test)
         np.testing.assert_array_equal(again, probabilities, err_msg="the same seed must give the same answer")
+        _check_refusals(first, test, _example(sources, 2, 2 * size, seed=300 + sources).without_labels())
 
 
 def _check_constructor(method: Method) -> None:
@@ -73,15 +81,28 @@ def _check_constructor(method: Method) -> None:
     )
 
 
-def _fitted(method: Method, parameters: Mapping[str, Value], images: ImageSet) -> Any:
+def _check_refusals(attributor: Any, test: ImageSet, larger: ImageSet) -> None:
+    """No images, and images of another size than in training: an answer as of any others, or an error of gmbench's."""
+    for images, what in ((test[:0], "no images"), (larger, "images of another size than in training")):
+        try:
+            check_probabilities(attributor.predict_proba(images), images)
+            check_features(attributor.embed(images), images)
+        except GmbenchError:
+            pass
+        except Exception as error:
+            raise AssertionError(
+                f"{what} must be answered, or refused with an error of gmbench.errors, not {error!r}"
+            ) from error
+
+
+def _fitted(method: Method, parameters: Mapping[str, Value], images: ImageSet, folder: Path) -> Any:
     """The method fitted on 10 images per source and chosen on 3, with 3 more of `real` as the manifold."""
     rank = np.arange(len(images)) // len(images.sources)
-    with TemporaryDirectory() as folder:
-        scratch = Path(folder) / "scratch"
-        scratch.mkdir()
-        manifold = images[(rank >= 13) & (images.labels == 0)]
-        context = RunContext(manifold, 11, "cpu", Cache(Path(folder) / "cache"), scratch, Progress(), _encoder)
-        return method.build(parameters).fit(images[rank < 10], images[(rank >= 10) & (rank < 13)], context)
+    scratch = folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    manifold = images[(rank >= 13) & (images.labels == 0)]
+    context = RunContext(manifold, 11, "cpu", Cache(folder / "cache"), scratch, Progress(), _encoder)
+    return method.build(parameters).fit(images[rank < 10], images[(rank >= 10) & (rank < 13)], context)
 
 
 def _encoder(kind: str) -> Encoder:

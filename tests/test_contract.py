@@ -62,7 +62,7 @@ def write_method(folder: Path, code: str = CODE, card: str = CARD) -> Path:
 
 @pytest.mark.parametrize("slug", methods())
 def test_shipped_methods_keep_the_contract(slug: str) -> None:
-    """Constructor, probabilities, features, independence of batches, determinism; with two and with five sources."""
+    """Constructor, probabilities, features, independence of batches, determinism; with two and with 17 sources."""
     check_attributor(find_method(slug), QUICK.get(slug))
 
 
@@ -112,6 +112,28 @@ def test_an_answer_that_depends_on_the_batch_is_caught(tmp_path: Path) -> None:
         check_attributor(find_method(str(write_method(tmp_path / "batchy", code))))
 
 
+def test_an_answer_that_depends_on_what_was_left_in_scratch_is_caught(tmp_path: Path) -> None:
+    """A fit that finds an earlier one's work ends as that one did."""
+    code = CODE.replace(
+        "        return self",
+        "        mark = context.scratch / 'mark'\n        self.sources_ += mark.exists()\n"
+        "        mark.touch()\n        return self",
+    ).replace(
+        "return np.full((len(images), self.sources_), 1 / self.sources_, dtype=np.float32)",
+        "p = np.zeros((len(images), len(images.sources)), dtype=np.float32)\n"
+        "        p[:, self.sources_ > len(images.sources)] = 1\n        return p",
+    )
+    with pytest.raises(AssertionError, match="kept in scratch"):
+        check_attributor(find_method(str(write_method(tmp_path / "forgetful", code))))
+
+
+def test_a_traceback_on_no_images_is_caught(tmp_path: Path) -> None:
+    """Neither an answer nor an error that says what is wrong."""
+    code = CODE.replace("        return np.full(", "        images.ids[0]\n        return np.full(")
+    with pytest.raises(AssertionError, match="no images must be answered, or refused"):
+        check_attributor(find_method(str(write_method(tmp_path / "abrupt", code))))
+
+
 def test_a_move_to_another_manifold_that_changes_the_method_is_caught(tmp_path: Path) -> None:
     """`on` gives another method, or the same one if nothing is to be changed."""
     code = CODE + "\n    def on(self, manifold):\n        self.sources_ += 1\n        return self\n"
@@ -119,12 +141,12 @@ def test_a_move_to_another_manifold_that_changes_the_method_is_caught(tmp_path: 
         check_attributor(find_method(str(write_method(tmp_path / "moved", code))))
 
 
-def test_probabilities_of_a_feature_method_rank_like_its_classifier() -> None:
+def test_probabilities_of_a_feature_method_rank_like_its_classifier(tmp_path: Path) -> None:
     """The softmax of margins has its largest value where the SVM decides."""
     from gmbench.testing import _example, _fitted
 
     method: Method = find_method("durall20")
     images = _example(5, 16, 32, seed=3)
-    attributor = _fitted(method, method.parameters({}), images)
+    attributor = _fitted(method, method.parameters({}), images, tmp_path)
     decided = attributor.classifier_.predict(attributor.features(images.pixels()))
     np.testing.assert_array_equal(attributor.predict_proba(images).argmax(axis=1), decided)

@@ -74,7 +74,7 @@ class Marra19(Attributor):
         assert val.labels is not None
         if self.exemplars < len(train.sources):
             raise ParameterError(f"exemplars: {len(train.sources)} sources need as many, got {self.exemplars}.")
-        self.device_ = context.device
+        self.device_, self.size_ = context.device, train.require(train.size).size
         steps = self._steps(train.sources, context.seed)
         self.order_ = np.concatenate(steps)
         class_of, step_of = np.argsort(self.order_), np.repeat(np.arange(len(steps)), [len(step) for step in steps])
@@ -129,12 +129,12 @@ class Marra19(Attributor):
 
     def embed(self, images: ImageSet) -> np.ndarray:
         """What distances to the means are measured in: the network's penultimate activations, normalised."""
-        return apply_network(self.network_.features, Pixels(images), self.device_)
+        return apply_network(self.network_.features, Pixels(images.require(self.size_)), self.device_)
 
     def _scores(self, images: ImageSet) -> np.ndarray:
         """One score per image and class so far, the larger the more likely: (n, classes)."""
         if self.prediction == "argmax":
-            return apply_network(self.network_, Pixels(images), self.device_)
+            return apply_network(self.network_, Pixels(images.require(self.size_)), self.device_)
         features = self.embed(images)
         return -np.stack([np.linalg.norm(features - mean, axis=1) for mean in self.means_], axis=1)
 

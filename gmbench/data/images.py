@@ -9,6 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
+from gmbench.errors import DataError
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
@@ -73,6 +75,19 @@ class ImageSet:
         for start in range(0, len(self), size):
             rows = slice(start, start + size)
             yield self.pixels(rows), self.ids[rows]
+
+    def require(self, size: tuple[int, int]) -> ImageSet:
+        """These images, if there are any and they have this height and width.
+
+        Raises:
+            DataError: there are none, or they have another size.
+        """
+        if not len(self):
+            raise DataError("there are no images to look at.")
+        if self.size != size:
+            came, expected = (f"{height}x{width}" for height, width in (self.size, size))
+            raise DataError(f"images have {came} pixels, expected {expected} as in training.")
+        return self
 
     def without_labels(self) -> ImageSet:
         """The same images for a reader who must not know where they come from."""
