@@ -33,31 +33,39 @@ def check_attributor(method: Method, given: Mapping[str, Value] | None = None, s
     """
     _check_constructor(method)
     parameters = method.parameters(given or {})
-    for sources in (2, 17):
-        images = _example(sources, 16, size, seed=sources)
-        test = _example(sources, 6, size, seed=100 + sources).without_labels()
-        with TemporaryDirectory() as folder:
-            first = _fitted(method, parameters, images, Path(folder))
-            kept = _fitted(method, parameters, images, Path(folder))
-        probabilities = check_probabilities(first.predict_proba(test), test)
-        features = check_features(first.embed(test), test)
-        assert probabilities.dtype == np.float32, f"predict_proba must return float32, got {probabilities.dtype}"
-        assert features.dtype == np.float32, f"embed must return float32, got {features.dtype}"
-        alone = np.concatenate([first.predict_proba(test[i : i + 1]) for i in range(3)])
-        np.testing.assert_allclose(
-            alone, probabilities[:3], atol=1e-4, err_msg="predict_proba must not depend on which images come together"
-        )
-        first.on(_example(sources, 4, size, seed=200 + sources))
-        np.testing.assert_array_equal(
-            first.predict_proba(test), probabilities, err_msg="on must leave the method as it was"
-        )
-        np.testing.assert_array_equal(
-            kept.predict_proba(test), probabilities, err_msg="what is kept in scratch must give the same answer"
-        )
-        with TemporaryDirectory() as folder:
-            again = _fitted(method, parameters, images, Path(folder)).predict_proba(test)
-        np.testing.assert_array_equal(again, probabilities, err_msg="the same seed must give the same answer")
-        _check_refusals(first, test, _example(sources, 2, 2 * size, seed=300 + sources).without_labels())
+    images = _example(2, 16, size, seed=2)
+    test = _example(2, 6, size, seed=102).without_labels()
+    with TemporaryDirectory() as folder:
+        first = _fitted(method, parameters, images, Path(folder))
+        kept = _fitted(method, parameters, images, Path(folder)).predict_proba(test)
+    with TemporaryDirectory() as folder:
+        again = _fitted(method, parameters, images, Path(folder)).predict_proba(test)
+    probabilities = _check_answers(first, test)
+    np.testing.assert_array_equal(again, probabilities, err_msg="the same seed must give the same answer")
+    np.testing.assert_array_equal(kept, probabilities, err_msg="what is kept in scratch must give the same answer")
+    alone = np.concatenate([first.predict_proba(test[i : i + 1]) for i in range(3)])
+    np.testing.assert_allclose(
+        alone, probabilities[:3], atol=1e-4, err_msg="predict_proba must not depend on which images come together"
+    )
+    first.on(_example(2, 4, size, seed=202))
+    np.testing.assert_array_equal(
+        first.predict_proba(test), probabilities, err_msg="on must leave the method as it was"
+    )
+    _check_refusals(first, test, _example(2, 2, 2 * size, seed=302).without_labels())
+    with TemporaryDirectory() as folder:
+        of_many = _fitted(method, parameters, _example(17, 16, size, seed=17), Path(folder))
+        _check_answers(of_many, _example(17, 2, size, seed=117).without_labels())
+
+
+def _check_answers(attributor: Any, test: ImageSet) -> np.ndarray:
+    """The probabilities, if they and the features are what the contract asks for."""
+    probabilities, features = attributor.predict_proba(test), attributor.embed(test)
+    check_probabilities(probabilities, test)
+    check_features(features, test)
+    for name, answer in (("predict_proba", probabilities), ("embed", features)):
+        assert answer.dtype == np.float32, f"{name} must return float32, got {answer.dtype}"
+    assert features.shape[1] > 0, "embed must return at least one number per image"
+    return probabilities
 
 
 def _check_constructor(method: Method) -> None:
