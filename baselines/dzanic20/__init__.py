@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 import numpy as np
 import scipy.fft
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_array
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from gmbench.errors import ParameterError
 from gmbench.features import FeatureAttributor
+from gmbench.spectra import ring_matrix
 
 # First row of the inverse of the NTSC matrix: what MATLAB takes for grey.
 GREY = np.linalg.inv([[1, 0.956, 0.621], [1, -0.272, -0.647], [1, -1.106, 1.703]])[0]
@@ -45,7 +47,8 @@ class Dzanic20(FeatureAttributor):
         size = pixels.shape[1]
         bins = self.bins or min(200, size // 2)
         threshold = self.threshold or THRESHOLDS[self.variant]
-        grey = np.floor(pixels @ GREY + 0.5)
+        # An image at a time stays in the processor's cache.
+        grey = (np.floor(image @ GREY + 0.5) for image in pixels)
         if self.variant == "official":
             return features_as_official(grey, threshold, bins)
         features = features_as_paper(grey, threshold, bins)
@@ -55,31 +58,38 @@ class Dzanic20(FeatureAttributor):
         return [make_pipeline(StandardScaler(), KNeighborsClassifier(self.neighbors))]
 
 
-def features_as_paper(grey: np.ndarray, threshold: float, bins: int) -> np.ndarray:
-    """b1, b2 and F(1) of the spectrum over its constant component, of grey images (n, size, size): (n, 3)."""
-    size = grey.shape[1]
-    magnitude = np.abs(scipy.fft.fftshift(scipy.fft.fft2(grey), axes=(1, 2)))
-    constant = magnitude[:, size // 2, size // 2, None]
-    k, spectrum = tail(magnitude, size // 2, threshold, bins)
-    spectrum = spectrum / np.maximum(constant, TINY)
+def features_as_paper(grey: Iterable[np.ndarray], threshold: float, bins: int) -> np.ndarray:
+    """b1, b2 and F(1) of the spectrum over its constant component, of grey images (size, size): (n, 3)."""
+    magnitude = half_magnitude(grey)
+    k, spectrum = tail(magnitude, magnitude.shape[1] // 2, threshold, bins, half=True)
+    spectrum = spectrum / np.maximum(magnitude[:, 0, :1], TINY)
     amplitude, exponent = fit_law(k / threshold, spectrum)
     return np.stack([amplitude, exponent, spectrum[:, -1]], axis=1)
 
 
-def features_as_official(grey: np.ndarray, threshold: float, bins: int) -> np.ndarray:
-    """The released code's exponent, first and last value of the fit, of grey images (n, size, size): (n, 3)."""
-    size = grey.shape[1]
-    magnitude = np.abs(scipy.fft.fftshift(scipy.fft.fft2(grey), axes=(1, 2)))
-    k, spectrum = tail(magnitude, size / 2 - 1, threshold, bins)
+def features_as_official(grey: Iterable[np.ndarray], threshold: float, bins: int) -> np.ndarray:
+    """The released code's exponent, first and last value of the fit, of grey images (size, size): (n, 3)."""
+    magnitude = half_magnitude(grey)
+    k, spectrum = tail(magnitude, magnitude.shape[1] / 2 - 1, threshold, bins, half=True)
     exponent = fit_exponent_as_official(k, spectrum)
     return np.stack([exponent, spectrum[:, 0], spectrum[:, -1]], axis=1)
 
 
-def tail(magnitude: np.ndarray, centre: float, threshold: float, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """The smoothed azimuthal average of centred spectra (n, size, size), from a reduced wavenumber on.
+def half_magnitude(grey: Iterable[np.ndarray]) -> np.ndarray:
+    """Magnitudes of the spectra of grey images (size, size), as `rfft2` orders them: (n, size, size // 2 + 1)."""
+    return np.stack([np.abs(scipy.fft.rfft2(image)) for image in grey])
+
+
+def tail(
+    magnitude: np.ndarray, centre: float, threshold: float, bins: int, half: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The smoothed azimuthal average of spectra, from a reduced wavenumber on.
 
     The reduced wavenumber is the distance from (centre, centre) over that of a corner, sqrt(2) size / 2. The range from
     0.5 to the largest is cut into equal bins, which are averaged and smoothed.
+
+    Args:
+        magnitude: whole, centred (n, size, size), or the `half` that `rfft2` gives, (n, size, size // 2 + 1).
 
     Returns:
         The wavenumbers in the middle of the bins (points,) and the bins' values (n, points).
@@ -93,20 +103,24 @@ def tail(magnitude: np.ndarray, centre: float, threshold: float, bins: int) -> t
         raise ParameterError(
             f"threshold: expected at least {LOWEST} and two of {bins} bins above it, got {threshold:g}."
         )
-    y, x = np.indices((size, size))
-    radius = (np.hypot(y - centre, x - centre) / (np.sqrt(2) * size / 2)).ravel()
-    kept = np.flatnonzero(radius > LOWEST)
-    edges = np.linspace(radius[kept].min(), radius[kept].max(), bins + 1)
-    # A value on an edge belongs to the lower bin.
-    which = np.clip(np.searchsorted(edges, radius[kept]) - 1, 0, bins - 1)
-    sums = csr_matrix((np.ones(len(kept)), (which, kept)), shape=(bins, size * size))
-    counts = np.bincount(which, minlength=bins)
-    with np.errstate(invalid="ignore"):
-        values = (sums @ magnitude.reshape(len(magnitude), -1).T).T / counts
+    edges, matrix = _bin_matrix(size, centre, bins, half)
+    values = np.stack([matrix @ of_image.ravel() for of_image in magnitude])
+    values[:, matrix.sum(axis=1) == 0] = np.nan
     smoothed = smooth(fill_zeros(values))[:, first:]
     if np.isnan(smoothed).any():
         raise ParameterError(f"bins: {bins} are too many for images of {size}x{size}; size / 2 are always few enough.")
     return ((edges[:-1] + edges[1:]) / 2)[first:], smoothed
+
+
+@lru_cache(maxsize=8)
+def _bin_matrix(size: int, centre: float, bins: int, half: bool) -> tuple[np.ndarray, csc_array]:
+    y, x = np.indices((size, size))
+    radius = np.hypot(y - centre, x - centre) / (np.sqrt(2) * size / 2)
+    kept = radius > LOWEST
+    edges = np.linspace(radius[kept].min(), radius[kept].max(), bins + 1)
+    # A value on an edge belongs to the lower bin.
+    which = np.clip(np.searchsorted(edges, radius) - 1, 0, bins - 1)
+    return edges, ring_matrix(np.where(kept, which, -1), half)
 
 
 def fill_zeros(values: np.ndarray) -> np.ndarray:

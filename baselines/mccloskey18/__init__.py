@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -10,6 +11,7 @@ from sklearn.svm import LinearSVC
 from gmbench.errors import ParameterError
 from gmbench.features import FeatureAttributor
 
+INTENSITY = np.array([0.299, 0.587, 0.114])
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
@@ -24,13 +26,9 @@ class McCloskey18(FeatureAttributor):
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """Per channel, the shares of pixels at most t and of pixels at least 255 - t: (n, channels * 2 thresholds)."""
         levels = _levels(self.thresholds)
-        intensity = np.rint(pixels @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)[..., None]
-        images = intensity if self.channels == "y" else np.concatenate([pixels, intensity], axis=-1)
-        shares = []
-        for channel in np.moveaxis(images, -1, 0).reshape(images.shape[-1], len(pixels), -1):
-            shares += [(channel <= level).mean(axis=1) for level in levels]
-            shares += [(channel >= 255 - level).mean(axis=1) for level in levels]
-        return np.stack(shares, axis=1)
+        counts = np.stack([histograms(image)[-1 if self.channels == "y" else 0 :] for image in pixels])
+        under, over = counts.cumsum(axis=2)[..., levels], counts[..., ::-1].cumsum(axis=2)[..., levels]
+        return np.concatenate([under, over], axis=2).reshape(len(pixels), -1) / pixels[0, ..., 0].size
 
     def candidates(self, seed: int) -> list:
         penalties = PENALTIES if self.C == 0 else (self.C,)
@@ -38,6 +36,14 @@ class McCloskey18(FeatureAttributor):
             make_pipeline(StandardScaler(), LinearSVC(C=C, dual=False, max_iter=10_000, random_state=seed))
             for C in penalties
         ]
+
+
+def histograms(image: np.ndarray) -> np.ndarray:
+    """How many pixels of uint8 (height, width, 3) have each level, in red, green, blue and intensity: (4, 256)."""
+    intensity = image @ INTENSITY
+    levels = np.rint(intensity, out=intensity).astype(np.uint8)
+    counts = Image.fromarray(image).histogram() + Image.fromarray(levels).histogram()
+    return np.reshape(counts, (4, 256))
 
 
 def _levels(thresholds: str) -> list[int]:

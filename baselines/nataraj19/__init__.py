@@ -113,14 +113,14 @@ def co_occurrence(
     if down >= height or abs(right) >= width:
         raise ParameterError(f"offset: no pixels of {height}x{width} images are {down} rows and {right} columns apart.")
     left, shifted = max(0, -right), max(0, right)
-    quantised = (pixels // (256 // levels)).astype(np.intp)
+    quantised = pixels // (256 // levels)
     here = quantised[:, : height - down, left : width - shifted]
     there = quantised[:, down:, shifted : width - left]
-    pairs = here * levels + there + np.arange(3) * levels**2
-    # An image at a time, whose counters stay in the processor's cache, is faster than all at once.
-    counts = np.empty((len(pixels), 3 * levels**2), np.float32)
-    for image, of_image in enumerate(pairs):
-        counts[image] = np.bincount(of_image.ravel(), minlength=counts.shape[1])
+    # A channel at a time, whose counters stay in the processor's cache, is faster than all at once.
+    counts = np.empty((len(pixels), 3, levels**2), np.float32)
+    for image, channel in np.ndindex(len(pixels), 3):
+        pairs = here[image, :, :, channel].astype(np.uint16) * levels + there[image, :, :, channel]
+        counts[image, channel] = np.bincount(pairs.ravel(), minlength=levels**2)
     matrices = counts.reshape(-1, 3, levels, levels)
     return matrices + matrices.transpose(0, 1, 3, 2) if symmetric else matrices
 
