@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from gmbench.data.card import DatasetCard, dataset_cards
+from gmbench.data.card import REAL, DatasetCard, dataset_cards
+from gmbench.data.places import state_of
 from gmbench.errors import NotFoundError
 from gmbench.generators import catalogue
 from gmbench.registry import Method, methods
@@ -26,13 +27,16 @@ def print_methods(console: Console) -> None:
 
 
 def print_datasets(console: Console) -> None:
-    """A line per dataset."""
-    table = Table("dataset", "pixels", "sources", "images", "where", box=None, pad_edge=False)
+    """A line per dataset, with its state (see `gmbench.data.places`)."""
+    table = Table("dataset", "pixels", "sources", "images", "state", box=None, pad_edge=False)
     for card in dataset_cards().values():
-        images = card.images.per_source * len(card.classes) + card.images.manifold
+        state = state_of(card)
         size = f"{card.resolution}x{card.resolution}"
-        table.add_row(card.slug, size, str(len(card.classes)), f"{images:,}", "embedded" if card.embedded else "Hub")
-    console.print(table)
+        sources = f"{len(card.sources)}"
+        if len(state.sources) < len(card.sources):
+            sources = f"{len(state.sources)} of {len(card.sources)}"
+        table.add_row(card.slug, size, sources, f"{card.total_images:,}", state.word)
+    console.print(table, highlight=False)
 
 
 def print_generators(console: Console) -> None:
@@ -51,10 +55,10 @@ def print_info(console: Console, slug: str) -> None:
     """
     if slug in methods():
         _print_method(console, methods()[slug])
-    elif slug in dataset_cards():
-        _print_dataset(console, dataset_cards()[slug])
+    elif slug in (cards := dataset_cards()):
+        _print_dataset(console, cards[slug])
     else:
-        raise NotFoundError.of("method or dataset", slug, [*methods(), *dataset_cards()])
+        raise NotFoundError.of("method or dataset", slug, [*methods(), *cards])
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
@@ -95,14 +99,45 @@ def _print_method(console: Console, method: Method) -> None:
 
 
 def _print_dataset(console: Console, card: DatasetCard) -> None:
+    state = state_of(card)
     console.print(f"[bold]{card.slug}[/bold]  {card.title}\n{card.description}\n", highlight=False)
-    console.print(
-        f"real: {card.real.title}\nlicence: {card.real.licence} ({card.real.url})\n"
-        f"images: {card.images.per_source} per source, {card.images.manifold} manifold reals, "
-        f"{card.resolution}x{card.resolution} pixels\n",
-        highlight=False,
+    facts = _facts()
+    here = "" if state.folder is None else f", {len(state.sources)} of {len(card.sources)} sources"
+    facts.add_row("state", state.word + here)
+    if not card.embedded:
+        facts.add_row(
+            "on the Hub", f"{card.repository}, " + (f"revision {card.revision}" if card.revision else "no revision")
+        )
+    facts.add_row("real", card.real.title)
+    facts.add_row("licence", f"{card.real.licence} ({card.real.url})")
+    reals = card.images.by_source.get(REAL, card.images.per_source)
+    facts.add_row(
+        "images",
+        f"{card.images.per_source:,} per source, {reals:,} real and {card.images.manifold:,} manifold reals, "
+        f"{card.resolution}x{card.resolution} pixels",
     )
-    table = Table("source", "family", "paper", box=None, pad_edge=False)
+    console.print(facts, highlight=False)
     for name, source in card.sources.items():
-        table.add_row(name, source.family, source.paper)
-    console.print(table, highlight=False)
+        facts = _facts()
+        for field in ("family", "paper", "code", "checkpoint", "licence", "sample"):
+            if value := getattr(source, field):
+                facts.add_row(field, value)
+        if source.aliases:
+            facts.add_row("folders", ", ".join([name, *source.aliases]))
+        if source.choices:
+            facts.add_row(
+                "choices", ", ".join(f"{choice.replace('_', ' ')}: {value}" for choice, value in source.choices.items())
+            )
+        if source.reference:
+            facts.add_row("reference", source.reference)
+        missing = "" if name in state.sources else "  [bold](missing here)[/bold]"
+        console.print(f"\n[bold]{name}[/bold]  {source.title}{missing}", highlight=False)
+        console.print(facts, highlight=False, markup=False)
+
+
+def _facts() -> Table:
+    """A table of names and values; long values, such as addresses, go on in the next line."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="dim", min_width=10)
+    table.add_column(overflow="fold")
+    return table

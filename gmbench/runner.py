@@ -85,14 +85,14 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
             return Outcome(before, folder, True)
         progress.say(f"{folder / RECORD} is of another {_difference(before.identity, identity)}; it will be replaced.")
 
-    attributor = run.method.build(parameters)
-    if (reason := attributor.skip(run.dataset)) is not None:
+    attributor, card = run.method.build(parameters), dataset.card
+    if (reason := attributor.skip(card)) is not None:
         raise CannotRunError(f"{run.method.slug} cannot run on {run.dataset.slug}: {reason}.")
     made_in = environment(run.device)
     scratch = cache.path("runs", **identity.model_dump())
     scratch.mkdir(exist_ok=True)
-    context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress, _encoder_of(run.dataset))
-    choices = [run.dataset.sources[name].choices if name in run.dataset.sources else {} for name in identity.sources]
+    context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress, _encoder_of(card))
+    choices = [card.sources[name].known_choices if name in card.sources else {} for name in identity.sources]
     scores, probabilities, seconds = _measure(attributor, roles, context, choices)
     record = Record(
         schema_version=SCHEMA_VERSION,
