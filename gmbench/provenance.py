@@ -14,8 +14,8 @@ from gmbench.records import Environment
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-cpu", "faiss-gpu", "pillow")
 DECIDES_NOTHING = (
-    "attributors/", "cli.py", "data/audit.py", "data/cards/", "data/embedded/", "data/hub.py", "data/importing.py",
-    "data/places.py", "data/reals.py", "data/sampling.py", "encoders/train.py", "errors.py",
+    "attributors/", "cli.py", "data/audit.py", "data/cards/", "data/decoding.py", "data/embedded/", "data/hub.py",
+    "data/importing.py", "data/places.py", "data/reals.py", "data/sampling.py", "encoders/train.py", "errors.py",
     "generators/", "leaderboard/", "progress.py", "provenance.py", "report.py", "testing.py",
 )  # fmt: skip
 

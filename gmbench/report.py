@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from gmbench.data.card import REAL, DatasetCard, dataset_cards
 from gmbench.data.places import state_of
+from gmbench.data.storage import read_manifest, stored_card
 from gmbench.errors import NotFoundError
 from gmbench.generators import catalogue
 from gmbench.registry import Method, methods
@@ -15,6 +18,7 @@ from gmbench.registry import Method, methods
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from gmbench.data.importing import Report
     from gmbench.runner import Outcome
 
 
@@ -31,11 +35,12 @@ def print_datasets(console: Console) -> None:
     table = Table("dataset", "pixels", "sources", "images", "state", box=None, pad_edge=False)
     for card in dataset_cards().values():
         state = state_of(card)
+        here = card if state.folder is None else stored_card(card, read_manifest(state.folder))
         size = f"{card.resolution}x{card.resolution}"
         sources = f"{len(card.sources)}"
         if len(state.sources) < len(card.sources):
             sources = f"{len(state.sources)} of {len(card.sources)}"
-        table.add_row(card.slug, size, sources, f"{card.total_images:,}", state.word)
+        table.add_row(card.slug, size, sources, f"{here.total_images:,}", state.word)
     console.print(table, highlight=False)
 
 
@@ -59,6 +64,26 @@ def print_info(console: Console, slug: str) -> None:
         _print_dataset(console, cards[slug])
     else:
         raise NotFoundError.of("method or dataset", slug, [*methods(), *cards])
+
+
+def print_import(console: Console, card: DatasetCard, folder: Path, report: Report) -> None:
+    """What an import matched, missed, ignored and set aside, and where the dataset is."""
+    table = Table("folder", "source", "images", box=None, pad_edge=False)
+    for name, (source, n) in report.matched.items():
+        table.add_row(Text(name), source, f"{n:,}")
+    console.print(table, highlight=False)
+    for name, why in report.ignored.items():
+        console.print(Text(f"ignored: {name}: {why}"))
+    for reason, n in report.quarantined.items():
+        console.print(Text(f"set aside: {n:,} {reason} (see {folder / 'quarantine.jsonl'})"), soft_wrap=True)
+    if report.missing:
+        console.print(Text(f"missing: {', '.join(report.missing)}"))
+    sources = len(report.images) - 1
+    console.print(
+        f"\n{card.slug}: {sum(report.images.values()):,} images, {sources} of {len(card.sources)} sources: {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:

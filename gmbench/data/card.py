@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gmbench.errors import DataError, NotFoundError
 from gmbench.generators import find_generator
 
-Family = Literal["gan", "vae", "flow", "score"]
+Family = Literal["gan", "vae", "flow", "score", "unknown"]
 ROLES = ("manifold", "train", "val", "test")
 REAL = "real"
 CHOICES = ("upsampling", "last_nonlinearity", "normalization", "downsampling", "skip", "loss")

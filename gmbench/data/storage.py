@@ -114,6 +114,14 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def image_schema() -> Any:
+    """The columns of a role's file as an Arrow schema, with which `datasets` reads them as images and texts."""
+    import datasets
+
+    texts = {name: datasets.Value("string") for name in ("id", "source", "category")}
+    return datasets.Features({"image": datasets.Image()} | texts).arrow_schema
+
+
 def write_role(
     path: Path,
     pixels: np.ndarray,
