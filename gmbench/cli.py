@@ -25,6 +25,8 @@ STOPPED = 130
 
 generators = typer.Typer(help="Train generative models and sample them.", no_args_is_help=True)
 app.add_typer(generators, name="generators")
+data = typer.Typer(help="Import datasets, publish them, get them from the Hub.", no_args_is_help=True)
+app.add_typer(data, name="data")
 
 
 class Listed(StrEnum):
@@ -306,6 +308,42 @@ def sample(
     images = sample_generator(folder, n, seed, device=resolve_device(device), progress=_progress())
     write_samples(images, out, folder.resolve().name)
     _console().print(f"wrote {n} images to {out}", highlight=False)
+
+
+@data.command("import")
+def import_(
+    from_: Annotated[Path, typer.Option("--from", help="Folder that holds a folder of images per source.")],
+    dataset: Annotated[str | None, typer.Argument(help="Slug of a dataset (see `gmbench list datasets`).")] = None,
+    new: Annotated[str | None, typer.Option(help="Name for a dataset that is not registered; writes its card.")] = None,
+    real: Annotated[str | None, typer.Option(help="With --new: the folder of real images (default: real).")] = None,
+    resolution: Annotated[
+        int | None, typer.Option(min=1, help="With --new: pixels per side (default: those of the first real image).")
+    ] = None,
+    resize: Annotated[bool, typer.Option("--resize", help="Resize square images of another size.")] = False,
+    allow_grey: Annotated[bool, typer.Option("--allow-grey", help="Take images without colour.")] = False,
+    limit_per_source: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many images of each source, by path.")
+    ] = None,
+    manifold_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the reals for the manifold.")] = 0.5,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode; 0: one per core.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of an earlier import.")] = False,
+) -> None:
+    """Import folders of images as a dataset. A stopped import goes on where it was."""
+    import os
+
+    from gmbench.data.card import find_dataset, registered_cards
+    from gmbench.data.decoding import Options
+    from gmbench.data.importing import import_dataset, new_card
+    from gmbench.report import print_import
+
+    if (dataset is None) == (new is None) or new in registered_cards():
+        raise ParameterError("give either the slug of a registered dataset, or --new with a name of your own.")
+    card = find_dataset(dataset) if dataset else new_card(str(new), from_, real, resolution)
+    options = Options(card.resolution, resize, allow_grey, limit_per_source)
+    folder, report = import_dataset(
+        card, from_, options, _progress(), workers or os.cpu_count() or 1, replace, manifold_share
+    )
+    print_import(_console(), card, folder, report)
 
 
 def main() -> None:

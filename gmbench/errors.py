@@ -4,6 +4,7 @@ GmbenchError                every error that gmbench raises on purpose; the CLI 
 ├── NotFoundError           no method, dataset, generator or record of that name (names those there are)
 ├── ParameterError          a parameter that does not exist, has the wrong type or a value out of range
 ├── DataError               a dataset, card or image that is damaged, incomplete or not as declared
+├── UnavailableError        a dataset that is not here and cannot be had, or a Hub that refuses or fails
 ├── RecordError             a record that is damaged, from a newer schema, or at odds with its predictions
 ├── OutputError             a place that cannot be written to
 ├── CannotRunError          a method that cannot run on a dataset (its `skip` says why)
@@ -38,6 +39,10 @@ class ParameterError(GmbenchError):
 
 class DataError(GmbenchError):
     """A dataset, card or image is damaged, incomplete or not as declared."""
+
+
+class UnavailableError(GmbenchError):
+    """A dataset is not here and cannot be had, or the Hub refuses or fails."""
 
 
 class RecordError(GmbenchError):

@@ -20,9 +20,10 @@ PACKAGES = (
 )  # fmt: skip
 DECIDES_NO_PREDICTION = (
     "attributors/", "cache.py", "checkpoints.py", "cli.py", "data/audit.py", "data/card.py", "data/cards/",
-    "data/dataset.py", "data/embedded/", "data/hub.py", "data/importing.py", "data/reals.py", "data/storage.py",
-    "device.py", "encoders/train.py", "errors.py", "evaluators/", "files.py", "generators/", "leaderboard/",
-    "progress.py", "provenance.py", "records.py", "registry.py", "report.py", "scoring.py", "sweep.py", "testing.py",
+    "data/dataset.py", "data/decoding.py", "data/embedded/", "data/hub.py", "data/importing.py", "data/places.py",
+    "data/reals.py", "data/sampling.py", "data/storage.py", "device.py", "encoders/train.py", "errors.py",
+    "evaluators/", "files.py", "generators/", "leaderboard/", "progress.py", "provenance.py", "records.py",
+    "registry.py", "report.py", "scoring.py", "sweep.py", "testing.py",
 )  # fmt: skip
 """Not in the digest of the harness: each image's pixels are checked against its id, and seed, parameters, revision and
 roles are in the identity. A new file is in the digest unless it is named here."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
-from gmbench.data.card import DatasetCard, dataset_cards
+from gmbench.data.card import REAL, DatasetCard, dataset_cards
+from gmbench.data.places import state_of
+from gmbench.data.storage import read_manifest, stored_card
 from gmbench.errors import NotFoundError
 from gmbench.generators import catalogue
 from gmbench.registry import Method, methods
@@ -14,6 +18,7 @@ from gmbench.registry import Method, methods
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from gmbench.data.importing import Report
     from gmbench.leaderboard.comparison import Comparison
     from gmbench.records import Scores
     from gmbench.runner import Outcome
@@ -30,13 +35,17 @@ def print_methods(console: Console) -> None:
 
 
 def print_datasets(console: Console) -> None:
-    """A line per dataset."""
-    table = Table("dataset", "pixels", "sources", "images", "where", box=None, pad_edge=False)
+    """A line per dataset, with its state (see `gmbench.data.places`)."""
+    table = Table("dataset", "pixels", "sources", "images", "state", box=None, pad_edge=False)
     for card in dataset_cards().values():
-        images = card.images.per_source * len(card.classes) + card.images.manifold
+        state = state_of(card)
+        here = card if state.folder is None else stored_card(card, read_manifest(state.folder))
         size = f"{card.resolution}x{card.resolution}"
-        table.add_row(card.slug, size, str(len(card.classes)), f"{images:,}", "embedded" if card.embedded else "Hub")
-    console.print(table)
+        sources = f"{len(card.sources)}"
+        if len(state.sources) < len(card.sources):
+            sources = f"{len(state.sources)} of {len(card.sources)}"
+        table.add_row(card.slug, size, sources, f"{here.total_images:,}", state.word)
+    console.print(table, highlight=False)
 
 
 def print_generators(console: Console) -> None:
@@ -55,10 +64,30 @@ def print_info(console: Console, slug: str) -> None:
     """
     if slug in methods():
         _print_method(console, methods()[slug])
-    elif slug in dataset_cards():
-        _print_dataset(console, dataset_cards()[slug])
+    elif slug in (cards := dataset_cards()):
+        _print_dataset(console, cards[slug])
     else:
-        raise NotFoundError.of("method or dataset", slug, [*methods(), *dataset_cards()])
+        raise NotFoundError.of("method or dataset", slug, [*methods(), *cards])
+
+
+def print_import(console: Console, card: DatasetCard, folder: Path, report: Report) -> None:
+    """What an import matched, missed, ignored and set aside, and where the dataset is."""
+    table = Table("folder", "source", "images", box=None, pad_edge=False)
+    for name, (source, n) in report.matched.items():
+        table.add_row(Text(name), source, f"{n:,}")
+    console.print(table, highlight=False)
+    for name, why in report.ignored.items():
+        console.print(Text(f"ignored: {name}: {why}"))
+    for reason, n in report.quarantined.items():
+        console.print(Text(f"set aside: {n:,} {reason} (see {folder / 'quarantine.jsonl'})"), soft_wrap=True)
+    if report.missing:
+        console.print(Text(f"missing: {', '.join(report.missing)}"))
+    sources = len(report.images) - 1
+    console.print(
+        f"\n{card.slug}: {sum(report.images.values()):,} images, {sources} of {len(card.sources)} sources: {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
@@ -160,14 +189,45 @@ def _print_method(console: Console, method: Method) -> None:
 
 
 def _print_dataset(console: Console, card: DatasetCard) -> None:
+    state = state_of(card)
     console.print(f"[bold]{card.slug}[/bold]  {card.title}\n{card.description}\n", highlight=False)
-    console.print(
-        f"real: {card.real.title}\nlicence: {card.real.licence} ({card.real.url})\n"
-        f"images: {card.images.per_source} per source, {card.images.manifold} manifold reals, "
-        f"{card.resolution}x{card.resolution} pixels\n",
-        highlight=False,
+    facts = _facts()
+    here = "" if state.folder is None else f", {len(state.sources)} of {len(card.sources)} sources"
+    facts.add_row("state", state.word + here)
+    if not card.embedded:
+        facts.add_row(
+            "on the Hub", f"{card.repository}, " + (f"revision {card.revision}" if card.revision else "no revision")
+        )
+    facts.add_row("real", card.real.title)
+    facts.add_row("licence", f"{card.real.licence} ({card.real.url})")
+    reals = card.images.by_source.get(REAL, card.images.per_source)
+    facts.add_row(
+        "images",
+        f"{card.images.per_source:,} per source, {reals:,} real and {card.images.manifold:,} manifold reals, "
+        f"{card.resolution}x{card.resolution} pixels",
     )
-    table = Table("source", "family", "paper", box=None, pad_edge=False)
+    console.print(facts, highlight=False)
     for name, source in card.sources.items():
-        table.add_row(name, source.family, source.paper)
-    console.print(table, highlight=False)
+        facts = _facts()
+        for field in ("family", "paper", "code", "checkpoint", "licence", "sample"):
+            if value := getattr(source, field):
+                facts.add_row(field, value)
+        if source.aliases:
+            facts.add_row("folders", ", ".join([name, *source.aliases]))
+        if source.choices:
+            facts.add_row(
+                "choices", ", ".join(f"{choice.replace('_', ' ')}: {value}" for choice, value in source.choices.items())
+            )
+        if source.reference:
+            facts.add_row("reference", source.reference)
+        missing = "" if name in state.sources else "  [bold](missing here)[/bold]"
+        console.print(f"\n[bold]{name}[/bold]  {source.title}{missing}", highlight=False)
+        console.print(facts, highlight=False, markup=False)
+
+
+def _facts() -> Table:
+    """A table of names and values; long values, such as addresses, go on in the next line."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="dim", min_width=10)
+    table.add_column(overflow="fold")
+    return table

@@ -93,11 +93,11 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
         progress.say(f"{folder / RECORD} is of another {_difference(before.identity, identity)}; it will be replaced.")
 
     attributor = run.method.build(parameters)
-    for card in (run.dataset, *([roles.tested_on.card] if roles.tested_on else [])):
+    for card in (dataset.card, *([roles.tested_on.card] if roles.tested_on else [])):
         if (reason := attributor.skip(card)) is not None:
             raise CannotRunError(f"{run.method.slug} cannot run on {card.slug}: {reason}.")
     made_in = environment(run.device)
-    encoder = _encoder_of(run.dataset)
+    encoder = _encoder_of(dataset.card)
     scratch = _scratch(cache, identity, roles)
     context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress, encoder)
     probabilities, features, seconds = _measure(attributor, roles, context)

@@ -100,4 +100,4 @@ def keep_features(cache: Cache, identity: Identity, features: np.ndarray) -> Non
 
 def design_choices(card: DatasetCard, sources: Sequence[str]) -> list[Mapping[str, str]]:
     """The design choices of each source by name; none for `real`."""
-    return [card.sources[name].choices if name in card.sources else {} for name in sources]
+    return [card.sources[name].known_choices if name in card.sources else {} for name in sources]

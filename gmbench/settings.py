@@ -93,12 +93,13 @@ def transfer(test: str, dataset: Dataset, repetition: int, cache: Cache, progres
     Raises:
         DataError: no generative model is in both.
     """
-    card = find_dataset(test)
-    common = tuple(source for source in dataset.card.classes if source in card.classes)
-    if len(common) < 2 or card.slug == dataset.card.slug:
-        raise DataError(f"{dataset.card.slug} and {test}: transfer needs two datasets with a generative model in both.")
-    other = load_dataset(card, cache, progress)
-    size = min(dataset.card.resolution, card.resolution)
+    if test == dataset.card.slug:
+        raise DataError(f"transfer needs two datasets, got {test} twice.")
+    other = load_dataset(find_dataset(test), cache, progress)
+    common = tuple(source for source in dataset.card.classes if source in other.card.classes)
+    if len(common) < 2:
+        raise DataError(f"{dataset.card.slug} and {test}: transfer needs a generative model that is in both.")
+    size = min(dataset.card.resolution, other.card.resolution)
 
     def taken(images: ImageSet) -> ImageSet:
         return resized(of_sources(images, common), size, cache, progress)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
 from gmbench.attributor import RunContext
 from gmbench.cache import Cache
@@ -23,8 +24,11 @@ SOURCES = ("real", "blurred", "noisy")
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test has its own cache folder."""
+    """Every test has its own cache, data folder and Hub cache."""
     monkeypatch.setenv("GMBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("GMBENCH_DATA", str(tmp_path_factory.mktemp("data")))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+    monkeypatch.delenv("GMBENCH_HUB_NAMESPACE", raising=False)
 
 
 def make_images(source: str, n: int, seed: int, size: int = 32) -> np.ndarray:

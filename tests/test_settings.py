@@ -180,7 +180,7 @@ class TestTransfer:
     def test_nothing_in_common(self, tiny: Dataset, other: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
         """Real images alone are not enough."""
         apart = tiny.card.model_copy(update={"sources": {"noisy": tiny.card.sources["noisy"]}})
-        with pytest.raises(DataError, match="tiny and other: transfer needs"):
+        with pytest.raises(DataError, match="tiny and other: transfer needs a generative model"):
             roles_in("to-other", Dataset(apart, tiny.revision, tiny.roles_sha256, tiny.roles))
 
 

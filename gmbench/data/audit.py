@@ -20,13 +20,15 @@ import numpy as np
 
 from gmbench.cache import Cache
 from gmbench.data.card import REAL, ROLES, DatasetCard, Strict
+from gmbench.data.places import available_folder
 from gmbench.data.storage import (
     Manifest,
     image_id,
     read_columns,
     read_manifest,
-    role_path,
+    role_files,
     roles_sha256,
+    stored_card,
     verify_files,
 )
 from gmbench.errors import DataError
@@ -85,7 +87,7 @@ def audit_dataset(
     probe_bound: float = PROBE_BOUND,
     device: str = "cpu",
 ) -> AuditReport:
-    """Audits the dataset in `folder` (by default where embedded datasets are).
+    """Audits the dataset in `folder` (by default where it is).
 
     Args:
         neighbors_of: look for near-duplicates of so many images per source and role, the first by id; None: of all.
@@ -98,11 +100,12 @@ def audit_dataset(
     Raises:
         DataError: a file is missing, altered or cannot be read, or is not as the manifest says.
     """
-    folder = folder or card.folder
+    folder = folder or available_folder(card, progress)
     manifest = read_manifest(folder)
     if manifest.dataset != card.slug:
         raise DataError(f"{folder} holds '{manifest.dataset}', expected '{card.slug}'.")
     verify_files(folder, manifest)
+    card = stored_card(card, manifest)
 
     with TemporaryDirectory(prefix="audit.", dir=cache.path("audit").parent) as scratch:
         images = _read(folder, manifest, card.resolution, Path(scratch) / "pixels.npy", progress)
@@ -190,35 +193,19 @@ class _Images:
 
 
 def _read(folder: Path, manifest: Manifest, resolution: int, kept: Path, progress: Progress) -> _Images:
-    import pyarrow.parquet as parquet
-
-    rows = {role: manifest.files[role_path(role)].rows for role in ROLES}
+    files_of = {role: role_files(manifest, role) for role in ROLES}
+    rows = {role: sum(manifest.files[name].rows for name in names) for role, names in files_of.items()}
     pixels = np.lib.format.open_memmap(
         kept, mode="w+", dtype=np.uint8, shape=(sum(rows.values()), resolution, resolution, 3)
     )
     files: list[_File] = []
     columns: dict[str, list[np.ndarray]] = {"id": [], "source": [], "region": []}
     for role in ROLES:
-        path = folder / role_path(role)
-        described = read_columns(path)
-        stored = parquet.ParquetFile(path)
-        if (found := stored.metadata.num_rows) != rows[role] or not found:
-            raise DataError(f"{path} holds {found} images, expected {rows[role] or 'at least one'}.")
-        if "image" not in stored.schema_arrow.names:
-            raise DataError(f"{path} has no column 'image'.")
-        columns["id"].append(described["id"])
-        columns["source"].append(described["source"])
-        if "region" in stored.schema_arrow.names:
-            columns["region"].append(stored.read(["region"]).column("region").to_numpy(zero_copy_only=False))
-        else:
-            columns["region"].append(np.full(found, None))
-        with progress.phase(f"reading {role}", found) as phase:
-            for batch in stored.iter_batches(batch_size=512, columns=["image", "id"]):
-                for image, id in zip(batch.column("image").to_pylist(), batch.column("id").to_pylist(), strict=True):
-                    try:
-                        file, pixels[len(files)] = _opened((image or {}).get("bytes") or b"", resolution)
-                    except (ValueError, OSError) as error:
-                        raise DataError(f"{path}: image {id} cannot be read: {error}.") from error
+        with progress.phase(f"reading {role}", rows[role]) as phase:
+            for name in files_of[role]:
+                _read_columns(folder / name, manifest.files[name].rows, columns)
+                for file, image in _read_images(folder / name, resolution):
+                    pixels[len(files)] = image
                     files.append(file)
                     phase.advance()
     ids, sources, regions = (np.concatenate(columns[name]) for name in ("id", "source", "region"))
@@ -227,6 +214,35 @@ def _read(folder: Path, manifest: Manifest, resolution: int, kept: Path, progres
         raise DataError(f"{folder}: the roles of the images are not those of the manifest. Restore the files.")
     has_regions = any(region is not None for region in regions)
     return _Images(pixels, files, ids, roles, sources, regions if has_regions else None)
+
+
+def _read_columns(path: Path, rows: int, columns: dict[str, list[np.ndarray]]) -> None:
+    """Appends what a file says of its images, of which there must be `rows`, to `columns`."""
+    import pyarrow.parquet as parquet
+
+    described = read_columns(path)
+    stored = parquet.ParquetFile(path)
+    if (found := stored.metadata.num_rows) != rows or not found:
+        raise DataError(f"{path} holds {found} images, expected {rows or 'at least one'}.")
+    if "image" not in stored.schema_arrow.names:
+        raise DataError(f"{path} has no column 'image'.")
+    columns["id"].append(described["id"])
+    columns["source"].append(described["source"])
+    if "region" in stored.schema_arrow.names:
+        columns["region"].append(stored.read(["region"]).column("region").to_numpy(zero_copy_only=False))
+    else:
+        columns["region"].append(np.full(found, None))
+
+
+def _read_images(path: Path, resolution: int) -> Iterator[tuple[_File, np.ndarray]]:
+    import pyarrow.parquet as parquet
+
+    for batch in parquet.ParquetFile(path).iter_batches(batch_size=512, columns=["image", "id"]):
+        for image, id in zip(batch.column("image").to_pylist(), batch.column("id").to_pylist(), strict=True):
+            try:
+                yield _opened((image or {}).get("bytes") or b"", resolution)
+            except (ValueError, OSError) as error:
+                raise DataError(f"{path}: image {id} cannot be read: {error}.") from error
 
 
 def _opened(content: bytes, resolution: int) -> tuple[_File, np.ndarray]:

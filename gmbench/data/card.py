@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gmbench.errors import DataError, NotFoundError
 from gmbench.generators import find_generator
 
-Family = Literal["gan", "vae", "flow", "score"]
+Family = Literal["gan", "vae", "flow", "score", "unknown"]
 ROLES = ("manifold", "train", "val", "test")
 REAL = "real"
+CHOICES = ("upsampling", "last_nonlinearity", "normalization", "downsampling", "skip", "loss")
+UNKNOWN = "unknown"
+NAMESPACE = "GMBENCH_HUB_NAMESPACE"
+CARD = "card.toml"
 CARDS = Path(__file__).parent / "cards"
 EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -34,12 +40,28 @@ class SourceTraining(Strict):
 
 
 class Source(Strict):
-    """One generative model of a dataset. A `generator` that gmbench trains itself brings family, paper and choices."""
+    """One generative model of a dataset. A `generator` that gmbench trains itself brings family, paper and choices.
+
+    Attributes:
+        code: where the authors' code is. checkpoint: where the weights are, or what they are called.
+        licence: of code and weights.
+        pipeline: a repository on the Hub that `diffusers` samples.
+        sample: the command that samples it.
+        aliases: other names that folders with its images have.
+        choices: its six design choices, `unknown` where one cannot be known. reference: where they are from.
+    """
 
     title: str
     family: Family
     paper: str
-    choices: dict[str, str] = {}
+    code: str | None = None
+    checkpoint: str | None = None
+    licence: str | None = None
+    pipeline: str | None = None
+    sample: str | None = None
+    aliases: list[str] = []
+    choices: dict[Literal["upsampling", "last_nonlinearity", "normalization", "downsampling", "skip", "loss"], str] = {}
+    reference: str | None = None
     generator: str | None = None
     training: SourceTraining | None = None
 
@@ -52,26 +74,44 @@ class Source(Strict):
         known = {"title": card.title, "family": card.family, "paper": card.paper, "choices": card.choices}
         return known | entry
 
+    @property
+    def known_choices(self) -> dict[str, str]:
+        """The design choices less those that cannot be known."""
+        return {name: value for name, value in self.choices.items() if value != UNKNOWN}
+
 
 class RealImages(Strict):
-    """Where the real images come from, and under which licence. `pool`: those that gmbench makes datasets from."""
+    """Where the real images come from, and under which licence.
+
+    Attributes:
+        aliases: names that folders with them have.
+        pool: those that gmbench makes datasets from.
+    """
 
     title: str
     licence: str
     url: str
+    aliases: list[str] = []
     pool: Literal["fashion-mnist", "photographs"] | None = None
     categories: list[str] = []
 
 
 class Counts(Strict):
-    """How many images a dataset has per source, and how many reals stand for the manifold."""
+    """How many images a dataset has per source, and how many reals stand for the manifold.
+
+    `by_source`: of those sources that have another number.
+    """
 
     per_source: int
     manifold: int
+    by_source: dict[str, int] = {}
 
 
 class DatasetCard(Strict):
-    """What a dataset is: its real images, its sources, its size, where it is kept, and its encoders' files."""
+    """What a dataset is: its real images, its sources, its size, where it is kept, and its encoders' files.
+
+    `revision`: the commit of its repository on the Hub, once it is published there.
+    """
 
     slug: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     title: str
@@ -82,6 +122,7 @@ class DatasetCard(Strict):
     images: Counts
     sources: dict[str, Source]
     embedded: bool = False
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
     encoders: dict[Literal["sl", "ssl"], str] = {}
 
     @property
@@ -90,9 +131,29 @@ class DatasetCard(Strict):
         return (REAL, *self.sources)
 
     @property
+    def total_images(self) -> int:
+        """How many images it has in all, the manifold's included."""
+        return self.images.manifold + sum(
+            self.images.by_source.get(name, self.images.per_source) for name in self.classes
+        )
+
+    @property
     def folder(self) -> Path:
         """Where an embedded dataset's files are."""
         return EMBEDDED / self.slug
+
+    @property
+    def repository(self) -> str:
+        """Its repository on the Hub, in the namespace that `GMBENCH_HUB_NAMESPACE` names (default `gmbench`)."""
+        return f"{os.environ.get(NAMESPACE) or 'gmbench'}/{self.slug}"
+
+    def with_sources(self, counts: Mapping[str, int], manifold: int) -> DatasetCard:
+        """This card for a dataset that has only some of its sources, so many images of each (`real` included)."""
+        most = max(counts.values())
+        others = {name: n for name, n in counts.items() if n != most}
+        images = Counts(per_source=most, manifold=manifold, by_source=others)
+        sources = {name: source for name, source in self.sources.items() if name in counts}
+        return self.model_copy(update={"images": images, "sources": sources})
 
 
 def read_card(path: Path) -> DatasetCard:
@@ -118,10 +179,18 @@ def first_problem(error: ValidationError) -> str:
 
 
 @cache
-def dataset_cards() -> dict[str, DatasetCard]:
-    """The cards of all known datasets by slug."""
+def registered_cards() -> dict[str, DatasetCard]:
+    """The cards that come with gmbench by slug."""
     cards = [read_card(path) for path in sorted(CARDS.glob("*.toml"))]
     return {card.slug: card for card in cards}
+
+
+def dataset_cards() -> dict[str, DatasetCard]:
+    """The cards of all known datasets by slug: those that come with gmbench, then those that were imported here."""
+    cards = dict(registered_cards())
+    for path in sorted(data_folder().glob(f"*/{CARD}")):
+        cards.setdefault(path.parent.name, read_card(path))
+    return cards
 
 
 def find_dataset(slug: str) -> DatasetCard:
@@ -130,7 +199,16 @@ def find_dataset(slug: str) -> DatasetCard:
     Raises:
         NotFoundError: there is none of that name.
     """
+    if slug in registered_cards():
+        return registered_cards()[slug]
     cards = dataset_cards()
     if slug not in cards:
         raise NotFoundError.of("dataset", slug, cards)
     return cards[slug]
+
+
+def data_folder() -> Path:
+    """Where imported datasets are kept, each in a folder of its slug: `GMBENCH_DATA`, else the user's data folder."""
+    import platformdirs
+
+    return Path(os.environ.get("GMBENCH_DATA") or platformdirs.user_data_dir("gmbench"))

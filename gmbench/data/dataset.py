@@ -11,12 +11,15 @@ import numpy as np
 from gmbench.cache import Cache
 from gmbench.data.card import REAL, ROLES, DatasetCard
 from gmbench.data.images import ImageSet
+from gmbench.data.places import available_folder
 from gmbench.data.storage import (
+    Manifest,
     decoded_pixels,
     read_columns,
     read_manifest,
-    role_path,
+    role_files,
     roles_sha256,
+    stored_card,
     verify_files,
 )
 from gmbench.errors import DataError
@@ -37,40 +40,52 @@ class Dataset:
 
 
 def load_dataset(card: DatasetCard, cache: Cache, progress: Progress, folder: Path | None = None) -> Dataset:
-    """Reads a dataset from `folder` (by default where embedded datasets are), memory-mapped.
+    """Reads a dataset from `folder`, memory-mapped; by default from where it is, pulled from the Hub if it has to be.
+
+    The dataset's card is that of what is there: it names fewer sources than `card` if some are missing.
 
     Raises:
         DataError: a file is missing, altered or not as the card says; an image is in two roles, of an unknown source,
             or a generated image stands for the manifold.
+        UnavailableError: the dataset is not here and cannot be had.
     """
-    folder = folder or card.folder
+    folder = folder or available_folder(card, progress)
     manifest = read_manifest(folder)
     if manifest.dataset != card.slug:
         raise DataError(f"{folder} holds '{manifest.dataset}', expected '{card.slug}'.")
     verify_files(folder, manifest)
+    card = stored_card(card, manifest)
 
     roles: dict[str, ImageSet] = {}
     seen: dict[str, str] = {}
     for role in ROLES:
-        path = folder / role_path(role)
-        columns = read_columns(path)
-        for id in columns["id"]:
+        expected = {REAL} if role == "manifold" else set(card.classes)
+        ids, sources = _described(folder, manifest, role, expected)
+        for id in ids:
             if id in seen:
                 raise DataError(f"{folder}: image {id} is in role {seen[id]} and again in {role}; it must be in one.")
             seen[id] = role
-        expected = {REAL} if role == "manifold" else set(card.classes)
-        if strangers := set(columns["source"]) - expected:
-            raise DataError(f"{path}: source '{min(strangers)}' is not one of: {', '.join(sorted(expected))}.")
-        if missing := expected - set(columns["source"]):
-            raise DataError(f"{path}: no image of source '{min(missing)}'.")
-        stored = manifest.files[role_path(role)]
-        pixels = decoded_pixels(path, stored, card.resolution, cache, progress)
+        pixels = decoded_pixels(folder, manifest, role, card.resolution, cache, progress)
         label_of = {source: label for label, source in enumerate(card.classes)}
-        labels = np.array([label_of[source] for source in columns["source"]], dtype=np.int64)
+        labels = np.array([label_of[source] for source in sources], dtype=np.int64)
         origin = f"{card.slug}@{manifest.revision}"
-        roles[role] = ImageSet.of(pixels, columns["id"].astype(str), card.classes, labels, origin)
+        roles[role] = ImageSet.of(pixels, ids.astype(str), card.classes, labels, origin)
 
     digest = roles_sha256(seen.items())
     if digest != manifest.roles_sha256:
         raise DataError(f"{folder}: the roles of the images are not those of the manifest. Restore the files.")
     return Dataset(card, manifest.revision, digest, roles)
+
+
+def _described(folder: Path, manifest: Manifest, role: str, expected: set[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and sources of a role's images; there must be some of each expected source, and no others."""
+    ids, sources = [], []
+    for name in role_files(manifest, role):
+        columns = read_columns(folder / name)
+        if strangers := set(columns["source"]) - expected:
+            raise DataError(f"{folder / name}: source '{min(strangers)}' is not one of: {', '.join(sorted(expected))}.")
+        ids.append(columns["id"])
+        sources.append(columns["source"])
+    if missing := expected - set(np.concatenate(sources)):
+        raise DataError(f"{folder / name}: no image of source '{min(missing)}'.")
+    return np.concatenate(ids), np.concatenate(sources)

@@ -1,4 +1,4 @@
-"""How a dataset is stored: one parquet file of PNG images per role, a manifest with their sha256, a README.
+"""How a dataset is stored: one or several parquet files of PNG images per role, a manifest, a README.
 
 The folder is laid out as a dataset repository on the Hugging Face Hub, so `datasets.load_dataset(folder)` reads it
 without gmbench. Columns: `image` (PNG), `id` (from the pixels), `source` (`real` or a source of the card), `category`
@@ -35,11 +35,15 @@ class StoredFile(Strict):
 
 
 class Manifest(Strict):
-    """What a stored dataset consists of, and how it was made."""
+    """What a stored dataset consists of, and how it was made.
+
+    `sources`: how many images of each source there are outside the manifold, where not all of the card's are there.
+    """
 
     dataset: str
     files: dict[str, StoredFile]
     roles_sha256: str
+    sources: dict[str, int] = {}
     encoders: dict[str, str] = {}
     provenance: dict[str, Any] = {}
 
@@ -61,6 +65,41 @@ def role_path(role: str) -> str:
     return f"data/{role}.parquet"
 
 
+def shard_path(role: str, number: int, of: int) -> str:
+    """Where the images of a role are kept that are too many for one file."""
+    return f"data/{role}-{number:05d}-of-{of:05d}.parquet"
+
+
+def role_files(manifest: Manifest, role: str) -> list[str]:
+    """The names of a role's files, in order: `data/train.parquet`, or all its shards.
+
+    Raises:
+        DataError: the manifest names none, or only some of the shards.
+    """
+    if role_path(role) in manifest.files:
+        return [role_path(role)]
+    names = sorted(name for name in manifest.files if name.startswith(f"data/{role}-"))
+    if not names:
+        raise DataError(f"the {MANIFEST} of {manifest.dataset} names no {role_path(role)}. Restore the file.")
+    if expected := {shard_path(role, number, len(names)) for number in range(len(names))} - set(names):
+        raise DataError(f"the {MANIFEST} of {manifest.dataset} names no {min(expected)}. Restore the file.")
+    return names
+
+
+def stored_card(card: DatasetCard, manifest: Manifest) -> DatasetCard:
+    """The card of what is stored: with fewer sources than the dataset's card where some are missing.
+
+    Raises:
+        DataError: there are sources that the card does not know.
+    """
+    if not manifest.sources:
+        return card
+    if strangers := set(manifest.sources) - set(card.classes):
+        raise DataError(f"the {MANIFEST} of {card.slug} has a source '{min(strangers)}' that its card does not know.")
+    manifold = sum(manifest.files[name].rows for name in role_files(manifest, "manifold"))
+    return card.with_sources(manifest.sources, manifold)
+
+
 def roles_sha256(roles: Iterable[tuple[str, str]]) -> str:
     """A digest of which image (id) has which role."""
     return hashlib.sha256("\n".join(sorted(f"{id} {role}" for id, role in roles)).encode()).hexdigest()
@@ -73,6 +112,14 @@ def encode_png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels, "RGB").save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def image_schema() -> Any:
+    """The columns of a role's file as an Arrow schema, with which `datasets` reads them as images and texts."""
+    import datasets
+
+    texts = {name: datasets.Value("string") for name in ("id", "source", "category")}
+    return datasets.Features({"image": datasets.Image()} | texts).arrow_schema
 
 
 def write_role(
@@ -138,8 +185,8 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
     Raises:
         DataError: a role is missing, or a file is missing, truncated or altered; the message names it.
     """
-    if expected := {role_path(role) for role in ROLES} - set(manifest.files):
-        raise DataError(f"{folder / MANIFEST} names no {sorted(expected)[0]}. Restore the file.")
+    for role in ROLES:
+        role_files(manifest, role)
     for name, stored in manifest.files.items():
         path = folder / name
         if not path.is_file():
@@ -167,7 +214,9 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
     return {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
 
 
-def decoded_pixels(path: Path, stored: StoredFile, resolution: int, cache: Cache, progress: Progress) -> np.ndarray:
+def decoded_pixels(
+    folder: Path, manifest: Manifest, role: str, resolution: int, cache: Cache, progress: Progress
+) -> np.ndarray:
     """A role's images as a memory-mapped uint8 array (n, resolution, resolution, 3), decoded once and kept.
 
     Raises:
@@ -176,20 +225,26 @@ def decoded_pixels(path: Path, stored: StoredFile, resolution: int, cache: Cache
     """
     import pyarrow.parquet as parquet
 
-    if (rows := parquet.ParquetFile(path).metadata.num_rows) != stored.rows:
-        raise DataError(f"{path} holds {rows} images, expected {stored.rows} (field 'rows' of {MANIFEST}).")
+    names = role_files(manifest, role)
+    for name in names:
+        expected = manifest.files[name].rows
+        if (rows := parquet.ParquetFile(folder / name).metadata.num_rows) != expected:
+            raise DataError(f"{folder / name} holds {rows} images, expected {expected} (field 'rows' of {MANIFEST}).")
+    total = sum(manifest.files[name].rows for name in names)
 
     def decoded() -> Iterator[np.ndarray]:
-        with progress.phase(f"decoding {path.stem}", stored.rows) as phase:
-            for batch in parquet.ParquetFile(path).iter_batches(batch_size=512, columns=["image", "id"]):
-                images, ids = batch.column("image").to_pylist(), batch.column("id").to_pylist()
-                yield np.stack(
-                    [_checked(path, image["bytes"], id, resolution) for image, id in zip(images, ids, strict=True)]
-                )
-                phase.advance(len(ids))
+        with progress.phase(f"decoding {role}", total) as phase:
+            for name in names:
+                path = folder / name
+                for batch in parquet.ParquetFile(path).iter_batches(batch_size=512, columns=["image", "id"]):
+                    images, ids = batch.column("image").to_pylist(), batch.column("id").to_pylist()
+                    yield np.stack(
+                        [_checked(path, image["bytes"], id, resolution) for image, id in zip(images, ids, strict=True)]
+                    )
+                    phase.advance(len(ids))
 
-    shape = (stored.rows, resolution, resolution, 3)
-    return cache.mapped("pixels", shape, decoded, sha256=stored.sha256, resolution=resolution)
+    digest = " ".join(manifest.files[name].sha256 for name in names)
+    return cache.mapped("pixels", (total, resolution, resolution, 3), decoded, sha256=digest, resolution=resolution)
 
 
 def _checked(path: Path, content: bytes, id: str, resolution: int) -> np.ndarray:

@@ -39,8 +39,8 @@ def design_alignment(
     Args:
         features: (n, d).
         labels: (n,) source of each image.
-        choices: for each source its design choices by name; empty where there are none (`real`), whose images are left
-            out.
+        choices: for each source its design choices by name. The images of a source are left out of a choice that it
+            lacks: `real` has none, and what is not known of a model is not in its choices.
 
     Returns:
         By name of the choice; choices that all sources share are left out.
@@ -48,30 +48,31 @@ def design_alignment(
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
-    designed = [source for source, of_source in enumerate(choices) if of_source]
-    kept = np.isin(labels, designed)
-    features, labels = np.asarray(features, dtype=np.float64)[kept], labels[kept]
+    features = np.asarray(features, dtype=np.float64)
     random = np.random.default_rng(seed)
     found: dict[str, Alignment] = {}
-    clusterings: dict[int, np.ndarray] = {}
-    for name in choices[designed[0]] if designed else ():
+    clusterings: dict[tuple[int, ...], np.ndarray] = {}
+    for name in dict.fromkeys(name for of_source in choices for name in of_source):
         values = np.array([of_source.get(name, "") for of_source in choices])
-        k = len(set(values[designed]))
-        if k < 2 or k > len(features):
+        designed = [source for source, of_source in enumerate(choices) if name in of_source]
+        kept = np.isin(labels, designed)
+        k, of_images = len(set(values[designed])), labels[kept]
+        if k < 2 or k > len(of_images):
             continue
-        if k not in clusterings:
-            clusterings[k] = KMeans(k, n_init=RESTARTS, random_state=seed).fit_predict(features)
-        clusters = clusterings[k]
+        key = (k, *designed)
+        if key not in clusterings:
+            clusterings[key] = KMeans(k, n_init=RESTARTS, random_state=seed).fit_predict(features[kept])
+        clusters = clusterings[key]
         dealt = []
         for _ in range(DEALINGS):
             shuffled = values.copy()
             shuffled[designed] = random.permutation(values[designed])
-            dealt.append(normalized_mutual_info_score(shuffled[labels], clusters, average_method="max"))
+            dealt.append(normalized_mutual_info_score(shuffled[of_images], clusters, average_method="max"))
         found[name] = Alignment(
             values=k,
-            nmi=float(normalized_mutual_info_score(values[labels], clusters, average_method="max")),
-            nmi_arithmetic=float(normalized_mutual_info_score(values[labels], clusters)),
-            ami=float(adjusted_mutual_info_score(values[labels], clusters)),
+            nmi=float(normalized_mutual_info_score(values[of_images], clusters, average_method="max")),
+            nmi_arithmetic=float(normalized_mutual_info_score(values[of_images], clusters)),
+            ami=float(adjusted_mutual_info_score(values[of_images], clusters)),
             null=float(np.mean(dealt)),
         )
     return found
