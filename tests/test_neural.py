@@ -85,8 +85,8 @@ class TestNetworkAttributor:
         assert fitted.asked == [4, 4, 2, 4, 4, 2]
 
     def test_what_it_keeps(self, fitted: Brightness) -> None:
-        """Beside its parameters: device, network in evaluation mode, and the history with the options behind it."""
-        assert set(vars(fitted)) == {"epochs", "asked", "device_", "network_", "training_"}
+        """Beside its parameters: device, size, network in evaluation mode, and history with the options behind it."""
+        assert set(vars(fitted)) == {"epochs", "asked", "device_", "size_", "network_", "training_"}
         assert not fitted.network_.training
         assert len(fitted.training_["val_accuracy"]) == 2
         assert fitted.training_["options"]["learning_rate"] == 0.05

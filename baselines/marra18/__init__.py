@@ -67,8 +67,8 @@ class Marra18(NetworkAttributor):
         assert val.labels is not None
         if (reason := self._too_small(min(train.size))) is not None:
             raise CannotRunError(f"{reason}.")
-        self.device_ = context.device
-        inputs, val_inputs = self.inputs(train), self.inputs(val)
+        self.device_, self.size_ = context.device, train.size
+        inputs, val_inputs = self.inputs(train.require(self.size_)), self.inputs(val.require(self.size_))
         torch.manual_seed(context.seed)
         self.network_ = network = self.new_network(train, inputs).to(context.device)
         options = self.training_options()
