@@ -33,7 +33,7 @@ from gmbench.runner import Outcome, Run, perform
 def _small_dataset(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The small dataset is where embedded datasets are, and the others are not."""
     monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
-    monkeypatch.setattr(gmbench.leaderboard.pages, "dataset_cards", dict)
+    monkeypatch.setattr(gmbench.leaderboard.pages, "registered_cards", dict)
 
 
 def run(results: Path, method: str = "durall20", **asked) -> Outcome:  # type: ignore[no-untyped-def]

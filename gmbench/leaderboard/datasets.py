@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import get_args
 
-from gmbench.data.card import DatasetCard, Family
+from gmbench.data.card import UNKNOWN, DatasetCard, Family
 from gmbench.data.storage import read_manifest
 from gmbench.errors import DataError
 from gmbench.leaderboard.markdown import MISSING, page, table
@@ -44,7 +44,7 @@ def datasets_page(cards: Sequence[DatasetCard]) -> str:
             len(card.classes),
             f"{card.images.per_source:,}",
             f"{card.images.manifold:,}",
-            "in the package" if card.embedded else "Hugging Face Hub",
+            _where(card),
             card.licence,
             _revision(card),
         ]
@@ -61,15 +61,23 @@ def datasets_page(cards: Sequence[DatasetCard]) -> str:
     )
 
 
+def _where(card: DatasetCard) -> str:
+    if card.embedded:
+        return "in the package"
+    return "Hugging Face Hub" if card.revision else "not published yet"
+
+
 def _revision(card: DatasetCard) -> str:
-    return f"`{read_manifest(card.folder).revision[:12]}`" if card.embedded else MISSING
+    revision = read_manifest(card.folder).revision if card.embedded else card.revision
+    return f"`{revision[:12]}`" if revision else MISSING
 
 
 def _sources(card: DatasetCard) -> str:
     rows = [["real", 1, f"{card.real.title} ({card.real.licence})"]]
     for family in FAMILIES:
         titles = [source.title for source in card.sources.values() if source.family == family]
-        rows.append([family, len(titles), ", ".join(titles) or MISSING])
+        if titles or family != UNKNOWN:
+            rows.append([family, len(titles), ", ".join(titles) or MISSING])
     return table(["Family", "Sources", "Which"], rows, left=["Which"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gmbench.data.card import dataset_cards
+from gmbench.data.card import registered_cards
 from gmbench.files import write_text
 from gmbench.leaderboard.attribution import attribution_page
 from gmbench.leaderboard.datasets import datasets_page
@@ -53,6 +53,6 @@ def build_pages(folder: Path) -> dict[str, str]:
         "transfer.md": transfer_page(entries),
         "nmi.md": nmi_page(entries),
         "significance.md": significance_page(entries),
-        "datasets.md": datasets_page(list(dataset_cards().values())),
+        "datasets.md": datasets_page(list(registered_cards().values())),
         "paper.md": paper_page(entries),
     }
