@@ -1,8 +1,24 @@
 """The hand-made features of 2,000 images of 256 pixels against an image after the other, in a few minutes.
 
-`pytest benchmarks/test_features.py`. The contenders are what one would use instead: the steps of a method's public code
-or of its formula where there is none, written anew from the methods' cards (`baselines/*/README.md`), and a second way
-in numpy. All see the same batches, and their values are compared with gmbench's between the timed ones.
+`pytest benchmarks/test_features.py`. The contenders are what one would use instead: the steps of a method's public
+code, or of its formula where there is none, written anew from the methods' cards (`baselines/*/README.md`), and a
+second way in numpy. All see the same batches, and their values are compared with gmbench's between the timed ones.
+
+Measured: medians over 40 batches of 50 images, in milliseconds of processor time
+(`--benchmark-timer=time.process_time`), one thread on a shared AMD EPYC (Zen 3, 2.4 GHz, two cores with 512 KB of
+second-level cache each), numpy 2.4, scipy 1.17.
+
+| feature           | gmbench | public code's or formula's steps | second way              |
+|-------------------|---------|----------------------------------|-------------------------|
+| co-occurrence     | 43      | scikit-image 78: 1.8 times       | histogram2d 1245: 29    |
+| azimuthal profile | 45      | sorting 308: 6.9 times           | bincount 167: 3.7       |
+| reduced spectrum  | 39      | masks 535: 14 times              | bincount 230: 5.9       |
+| colour statistics | 21      | thresholds 253: 12 times         | histogram 159: 7.5      |
+
+Ten times is not reached by the azimuthal profile, over a third of whose time is one real transform per image in double
+precision (in single precision, the logarithms of a smooth image's spectrum have errors above 1e-5), nor by
+co-occurrence against scikit-image, whose compiled loop does the same work: counting 65,280 pairs into 65,536 cells per
+channel.
 """
 
 from __future__ import annotations
@@ -20,7 +36,7 @@ from scipy.interpolate import griddata
 from scipy.optimize import curve_fit
 from skimage.feature import graycomatrix
 
-IMAGES, SIZE, BATCH = 2000, 256, 250
+IMAGES, SIZE, BATCH = 2000, 256, 50
 THRESHOLDS = np.array([0, 1, 2, 4, 8, 16, 24, 32])
 
 
