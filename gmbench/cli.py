@@ -258,6 +258,47 @@ def import_(
     print_import(_console(), card, folder, report)
 
 
+@data.command()
+def push(
+    dataset: Annotated[str, typer.Argument(help="Slug of a dataset that is here.")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private if it is new.")] = False,
+) -> None:
+    """Upload a dataset to the Hub, into the account that GMBENCH_HUB_NAMESPACE names. A stopped push goes on."""
+    from gmbench.data.card import find_dataset
+    from gmbench.data.hub import push_dataset
+
+    card = find_dataset(dataset)
+    commit = push_dataset(card, private, _progress())
+    _console().print(f'pushed {card.repository}\nto pin it in its card: revision = "{commit}"', highlight=False)
+
+
+@data.command()
+def pull(dataset: Annotated[str, typer.Argument(help="Slug of a dataset (see `gmbench list datasets`).")]) -> None:
+    """Download a dataset from the Hub, as far as it is not here, and check it. A stopped pull goes on."""
+    from gmbench.data.card import find_dataset
+    from gmbench.data.hub import pull_dataset
+
+    _console().print(f"{pull_dataset(find_dataset(dataset), _progress())}", highlight=False, soft_wrap=True)
+
+
+@data.command()
+def verify(dataset: Annotated[str, typer.Argument(help="Slug of a dataset that is here.")]) -> None:
+    """Check the sha256 of every file of a dataset."""
+    from gmbench.data.card import find_dataset
+    from gmbench.data.hub import verified_folder
+
+    folder = verified_folder(find_dataset(dataset))
+    _console().print(f"every file is that of the manifest: {folder}", highlight=False, soft_wrap=True)
+
+
+@data.command("list")
+def list_data() -> None:
+    """List the datasets that are here, with their size and folder."""
+    from gmbench.report import print_data
+
+    print_data(_console())
+
+
 def main() -> None:
     """Runs a command. What users can get wrong ends in one line on stderr and exit code 2."""
     code = 0
