@@ -58,7 +58,7 @@ def available_folder(card: DatasetCard, progress: Progress) -> Path:
     if card.revision is None and not os.environ.get(NAMESPACE):
         raise UnavailableError(
             f"{card.slug} is not here and not published. Import images that you have (gmbench data import {card.slug} "
-            f"--from DIR), sample its sources first (gmbench info {card.slug} says how), or name an account of the Hub "
+            f"--from DIR), sample its sources (gmbench data sample {card.slug}), or name an account of the Hub "
             f"that has it ({NAMESPACE}=NAME; if it is private, log in with: hf auth login)."
         )
     from gmbench.data.hub import pull_dataset
