@@ -250,30 +250,31 @@ def test_a_wrong_token(published: Hub, card: DatasetCard, monkeypatch: pytest.Mo
     assert pull(card).is_dir()
 
 
+@pytest.fixture
+def gmbench(hub: Hub, tmp_path: Path):  # type: ignore[no-untyped-def]
+    """Runs a command on a machine of its own: exit code, stdout, stderr."""
+
+    def call(machine: str, *arguments: str, **variables: str) -> tuple[int, str, str]:
+        home = tmp_path / machine
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "GMBENCH"))}
+        environment |= {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(home / "hf"),
+            "HF_TOKEN": "hf_right",
+            "HF_HUB_DISABLE_XET": "1",
+            "GMBENCH_HUB_NAMESPACE": "someone",
+            "GMBENCH_DATA": str(home / "data"),
+            "GMBENCH_CACHE": str(home / "cache"),
+        }
+        command = [sys.executable, "-m", "gmbench.cli", *arguments]
+        done = subprocess.run(command, env=environment | variables, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    return call
+
+
 class TestCommands:
     """As users meet it: in processes of their own, with the variables of the Hub's library."""
-
-    @pytest.fixture
-    def gmbench(self, hub: Hub, tmp_path: Path):  # type: ignore[no-untyped-def]
-        """Runs a command on a machine of its own: exit code, stdout, stderr."""
-
-        def call(machine: str, *arguments: str, **variables: str) -> tuple[int, str, str]:
-            home = tmp_path / machine
-            environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "GMBENCH"))}
-            environment |= {
-                "HF_ENDPOINT": hub.url,
-                "HF_HOME": str(home / "hf"),
-                "HF_TOKEN": "hf_right",
-                "HF_HUB_DISABLE_XET": "1",
-                "GMBENCH_HUB_NAMESPACE": "someone",
-                "GMBENCH_DATA": str(home / "data"),
-                "GMBENCH_CACHE": str(home / "cache"),
-            }
-            command = [sys.executable, "-m", "gmbench.cli", *arguments]
-            done = subprocess.run(command, env=environment | variables, capture_output=True, text=True, check=False)
-            return done.returncode, done.stdout, done.stderr
-
-        return call
 
     def test_from_images_to_a_run_on_another_machine(self, gmbench, hub: Hub, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
         """Import, push; `datasets` reads it; elsewhere `run` pulls by itself; `list` and `verify`; offline."""
@@ -310,3 +311,36 @@ class TestCommands:
         code, out, err = gmbench("nowhere", "data", "verify", "gm-cifar10")
         assert code == 2
         assert "gm-cifar10 is not here" in err
+
+
+@pytest.mark.slow
+def test_the_paper_on_a_partial_gm_chq(gmbench, hub: Hub, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """At 256 pixels: import, push, pull by running; a ResNet-50 as Barlow Twins released it, and one on pixels."""
+    import torch
+    from torchvision.models import resnet50
+
+    origin = tmp_path / "GM-CHQ"
+    for seed, (name, kind, n) in enumerate(
+        [("CelebA-HQ", "real", 24), ("vae/NVAE", "blurred", 18), ("LDM", "noisy", 18)]
+    ):
+        write_images(origin / name, kind, n, seed, size=256)
+    torch.manual_seed(0)
+    weights = {name: value for name, value in resnet50().state_dict().items() if not name.startswith("fc.")}
+    released = tmp_path / "torch" / "hub" / "checkpoints" / "resnet50.pth"
+    released.parent.mkdir(parents=True)
+    torch.save(weights, released)
+
+    imported = ("data", "import", "gm-chq", "--from", str(origin), "--manifold-share", "0.25", "--workers", "1")
+    assert gmbench("here", *imported)[0] == 0
+    assert gmbench("here", "data", "push", "gm-chq")[0] == 0
+    run = ("--dataset", "gm-chq", "--device", "cpu", "--set", "epochs=1", "--out", str(tmp_path / "results"))
+    for method, given in [
+        ("manifpt-ssl", ()),
+        ("manifpt-rgb", ("--set", "network=resnet50", "--set", "pretrained=false", "--set", "batch_size=2")),
+    ]:
+        code, out, err = gmbench(
+            "there", "run", "--method", method, *run, *given, TORCH_HOME=str(tmp_path / "torch"), OMP_NUM_THREADS="1"
+        )
+        assert code == 0, err
+        assert f"{method}" in out
+        assert "3 sources" in out
