@@ -346,6 +346,83 @@ def import_(
     print_import(_console(), card, folder, report)
 
 
+@data.command("sample")
+def sample_data(
+    dataset: Annotated[str, typer.Argument(help="Slug of a dataset (see `gmbench list datasets`).")],
+    source: Annotated[str, typer.Option(help="One of its sources (see `gmbench info`).")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")],
+    out: Annotated[Path, typer.Option(help="Gets a folder per source, for `gmbench data import`.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of denoising (default: the pipeline's own).")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Another pipeline: a repository or a folder.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Sample a source that has a public diffusers pipeline. A stopped sampling goes on.
+
+    For other sources, the command of their authors is printed, and the exit code is 1.
+    """
+    from gmbench.data.card import find_dataset
+    from gmbench.errors import NotFoundError
+
+    card = find_dataset(dataset)
+    if source not in card.sources:
+        raise NotFoundError.of(f"source of {dataset}", source, card.sources)
+    found = card.sources[source]
+    if pipeline is None and found.pipeline is None:
+        told = found.sample or "no command is known"
+        _console().print(f"{source} has no diffusers pipeline. With {found.code or 'its code'}:", highlight=False)
+        _console().print(told, highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+    from gmbench.data.sampling import sample_source
+    from gmbench.device import resolve_device
+
+    where = resolve_device(device)
+    folder = sample_source(card, source, n, out, where, _progress(), batch_size, steps, pipeline)
+    _console().print(f"{n} images of {source}: {folder}", highlight=False, soft_wrap=True)
+
+
+@data.command()
+def push(
+    dataset: Annotated[str, typer.Argument(help="Slug of a dataset that is here.")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private if it is new.")] = False,
+) -> None:
+    """Upload a dataset to the Hub, into the account that GMBENCH_HUB_NAMESPACE names. A stopped push goes on."""
+    from gmbench.data.card import find_dataset
+    from gmbench.data.hub import push_dataset
+
+    card = find_dataset(dataset)
+    commit = push_dataset(card, private, _progress())
+    _console().print(f'pushed {card.repository}\nto pin it in its card: revision = "{commit}"', highlight=False)
+
+
+@data.command()
+def pull(dataset: Annotated[str, typer.Argument(help="Slug of a dataset (see `gmbench list datasets`).")]) -> None:
+    """Download a dataset from the Hub, as far as it is not here, and check it. A stopped pull goes on."""
+    from gmbench.data.card import find_dataset
+    from gmbench.data.hub import pull_dataset
+
+    _console().print(f"{pull_dataset(find_dataset(dataset), _progress())}", highlight=False, soft_wrap=True)
+
+
+@data.command()
+def verify(dataset: Annotated[str, typer.Argument(help="Slug of a dataset that is here.")]) -> None:
+    """Check the sha256 of every file of a dataset."""
+    from gmbench.data.card import find_dataset
+    from gmbench.data.hub import verified_folder
+
+    folder = verified_folder(find_dataset(dataset))
+    _console().print(f"every file is that of the manifest: {folder}", highlight=False, soft_wrap=True)
+
+
+@data.command("list")
+def list_data() -> None:
+    """List the datasets that are here, with their size and folder."""
+    from gmbench.report import print_data
+
+    print_data(_console())
+
+
 def main() -> None:
     """Runs a command. What users can get wrong ends in one line on stderr and exit code 2."""
     code = 0

@@ -48,6 +48,17 @@ def print_datasets(console: Console) -> None:
     console.print(table, highlight=False)
 
 
+def print_data(console: Console) -> None:
+    """A line per dataset that is here: its state, how large its files are, and where they are."""
+    for card in dataset_cards().values():
+        state = state_of(card)
+        if state.folder is not None:
+            size = sum(path.stat().st_size for path in state.folder.rglob("*") if path.is_file()) / 2**20
+            sources = f"{len(state.sources)} of {len(card.sources)} sources"
+            line = f"{card.slug}: {state.word}, {sources}, {size:,.1f} MiB, {state.folder}"
+            console.print(Text(line), soft_wrap=True)
+
+
 def print_generators(console: Console) -> None:
     """A line per generative model."""
     table = Table("generator", "family", "paper", box=None, pad_edge=False)

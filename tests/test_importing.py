@@ -36,10 +36,10 @@ MODELS = {"StyleGAN-2": "blurred", "gan/DDGAN samples": "noisy", "CIFAR10/Überb
 PLAIN = Options(32)
 
 
-def write_images(folder: Path, kind: str, n: int, seed: int, suffix: str = "png") -> None:
+def write_images(folder: Path, kind: str, n: int, seed: int, suffix: str = "png", size: int = 32) -> None:
     """Writes images of `make_images`, some in one folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number, pixels in enumerate(make_images(kind, n, seed)):
+    for number, pixels in enumerate(make_images(kind, n, seed, size)):
         Image.fromarray(pixels).save(folder / f"{number:05d}.{suffix}")
 
 

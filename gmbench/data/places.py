@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +55,15 @@ def available_folder(card: DatasetCard, progress: Progress) -> Path:
     """
     if (folder := state_of(card).folder) is not None:
         return folder
-    raise UnavailableError(
-        f"{card.slug} is not here and not published. Import images that you have (gmbench data import {card.slug} "
-        f"--from DIR), sample its sources first (gmbench info {card.slug} says how), or name an account of the Hub "
-        f"that has it ({NAMESPACE}=NAME; if it is private, log in with: hf auth login)."
-    )
+    if card.revision is None and not os.environ.get(NAMESPACE):
+        raise UnavailableError(
+            f"{card.slug} is not here and not published. Import images that you have (gmbench data import {card.slug} "
+            f"--from DIR), sample its sources (gmbench data sample {card.slug}), or name an account of the Hub "
+            f"that has it ({NAMESPACE}=NAME; if it is private, log in with: hf auth login)."
+        )
+    from gmbench.data.hub import pull_dataset
+
+    return pull_dataset(card, progress)
 
 
 def local_folder(card: DatasetCard) -> Path | None:
