@@ -30,6 +30,7 @@ from gmbench.data.importing import Report, import_dataset, new_card, normalised,
 from gmbench.data.storage import image_id, read_manifest
 from gmbench.errors import DataError, OutputError
 from gmbench.progress import Progress
+from gmbench.records import read_record
 
 N = 20
 MODELS = {"StyleGAN-2": "blurred", "gan/DDGAN samples": "noisy", "CIFAR10/Überblick/ddpm": "noisy"}
@@ -553,3 +554,25 @@ class TestNew:
         (tmp_path / "real" / "0.png").write_text("")
         assert new_card("x", tmp_path, None, None).resolution == 32
         assert new_card("x", tmp_path, None, 99).resolution == 99
+
+
+def test_transfer_between_two_imported_datasets(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Fitted on gm-cifar10 at 32 pixels, tested on gm-celeba at 64, brought to 32, over the sources that both have."""
+    for slug, size, models in (
+        ("gm-cifar10", 32, {"NVAE": "blurred", "DDPM": "noisy", "StyleGAN2": "coarse"}),
+        ("gm-celeba", 64, {"nvae": "blurred", "ddpm": "noisy", "DCGAN": "coarse"}),
+    ):
+        write_images(tmp_path / slug / "real", "real", 2 * N, size, size=size)
+        for seed, (name, kind) in enumerate(models.items(), start=size + 1):
+            write_images(tmp_path / slug / name, kind, N, seed, size=size)
+        assert command("data", "import", slug, "--from", str(tmp_path / slug), "--workers", "1")[0] == 0
+    out = str(tmp_path / "results")
+    for method, given in (("mccloskey18", ()), ("manifpt-rgb", ("--set", "epochs=1"))):
+        asked = ("transfer", "--method", method, "--train", "gm-cifar10", "--test", "gm-celeba", *given, "--out", out)
+        code, printed, err = command(*asked)
+        assert code == 0, err
+        assert "fitted on gm-cifar10, tested on gm-celeba" in printed
+        assert "3 sources" in printed
+    record = read_record(next((tmp_path / "results").rglob("record.json")).parent)
+    assert record.identity.sources == ["real", "nvae", "ddpm"]
+    assert record.images["test"] == 3 * N // 5
