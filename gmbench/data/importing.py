@@ -38,6 +38,7 @@ from gmbench.data.storage import (
     Manifest,
     StoredFile,
     encode_png,
+    hub_metadata,
     image_id,
     image_schema,
     shard_path,
@@ -667,28 +668,14 @@ def import_readme(stored: DatasetCard, card: DatasetCard, manifest: Manifest) ->
     Args:
         stored: the card of what is there. card: the card of the whole dataset.
     """
-    configs = "\n".join(f"  - split: {role}\n    path: data/{role}-*" for role in ROLES)
     rows = "\n".join(
         f"| `{name}` | {source.family} | {source.paper} | {source.licence or UNKNOWN} | {manifest.sources[name]:,} |"
         for name, source in stored.sources.items()
     )
     missing = ", ".join(f"`{name}`" for name in card.sources if name not in stored.sources)
     size = f"{stored.resolution}x{stored.resolution}"
-    return f"""---
-pretty_name: {json.dumps(stored.title)}
-license: other
-license_name: {json.dumps(stored.licence)}
-task_categories:
-- image-classification
-tags:
-- model-attribution
-- image-forensics
-configs:
-- config_name: default
-  data_files:
-{configs}
----
-# {stored.title}
+    licence = {"license": "other", "license_name": json.dumps(stored.licence)}
+    return f"""{hub_metadata(stored.title, licence, "data/{role}-*")}# {stored.title}
 
 {stored.description}
 

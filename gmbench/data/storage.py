@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,31 @@ def stored_card(card: DatasetCard, manifest: Manifest) -> DatasetCard:
 def roles_sha256(roles: Iterable[tuple[str, str]]) -> str:
     """A digest of which image (id) has which role."""
     return hashlib.sha256("\n".join(sorted(f"{id} {role}" for id, role in roles)).encode()).hexdigest()
+
+
+def hub_metadata(title: str, licence: Mapping[str, str], role_files: str) -> str:
+    """The first lines of a dataset's README, which the Hub and `datasets` read.
+
+    Args:
+        licence: fields of the Hub's metadata by name, as YAML.
+        role_files: pattern of a role's files; `{role}` stands for its name.
+    """
+    licences = "\n".join(f"{name}: {value}" for name, value in licence.items())
+    configs = "\n".join(f"  - split: {role}\n    path: {role_files.format(role=role)}" for role in ROLES)
+    return f"""---
+pretty_name: {json.dumps(title)}
+{licences}
+task_categories:
+- image-classification
+tags:
+- model-attribution
+- image-forensics
+configs:
+- config_name: default
+  data_files:
+{configs}
+---
+"""
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

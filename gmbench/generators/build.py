@@ -14,8 +14,8 @@ from scipy.spatial.distance import cdist
 from gmbench.cache import Cache
 from gmbench.data.audit import NEAR_DUPLICATE, AuditReport, audit_dataset, audit_markdown
 from gmbench.data.card import REAL, ROLES, DatasetCard
-from gmbench.data.reals import SHARES, Reals, real_pools
-from gmbench.data.storage import Manifest, image_id, role_path, write_manifest, write_role
+from gmbench.data.reals import PHOTOGRAPHS, SHARES, Reals, real_pools
+from gmbench.data.storage import Manifest, hub_metadata, image_id, role_path, write_manifest, write_role
 from gmbench.encoders import Encoder, encode, load_encoder
 from gmbench.encoders.train import train_encoder
 from gmbench.errors import DataError
@@ -206,37 +206,31 @@ def _rgb(images: np.ndarray) -> np.ndarray:
     return images if images.shape[-1] == 3 else np.repeat(images, 3, axis=-1)
 
 
+def _photographs(card: DatasetCard) -> str:
+    """Each photograph with its licence, if that is what the real images are from."""
+    if card.real.pool != "photographs":
+        return ""
+    return "".join(f"\n  - `{name}`: {licence}" for name, licence in PHOTOGRAPHS.items())
+
+
 def dataset_readme(
     card: DatasetCard, manifest: Manifest, quality: dict[str, tuple[float, float, float]], audit: AuditReport
 ) -> str:
     """The README of a dataset's folder, with the metadata that the Hub reads."""
-    configs = "\n".join(f"  - split: {role}\n    path: {role_path(role)}" for role in ROLES)
     trained = manifest.provenance["sources"]
     rows = "\n".join(
         f"| `{name}` | {source.family} | {source.paper} | {_training(trained[name])} |"
         for name, source in card.sources.items()
     )
-    return f"""---
-pretty_name: {card.title}
-license: {card.licence.lower()}
-task_categories:
-- image-classification
-tags:
-- model-attribution
-- image-forensics
-configs:
-- config_name: default
-  data_files:
-{configs}
----
-# {card.title}
+    metadata = hub_metadata(card.title, {"license": card.licence.lower()}, role_path("{role}"))
+    return f"""{metadata}# {card.title}
 
 {card.description}
 
 ![Samples: one row per source, {", ".join(card.classes)}](samples.png)
 
 - **Real images**: {card.real.title}. Licence: {card.real.licence}, {card.real.url}. Source `real` has images that no
-  generator was trained on; the manifold's are among those that all generators were trained on.
+  generator was trained on; the manifold's are among those that all generators were trained on.{_photographs(card)}
 - **Sources**: {card.images.per_source} images each; in roles train, val and test as 70 : 10 : 20. Manifold:
   {card.images.manifold} real images.
 - **Format**: PNG, {card.resolution}x{card.resolution}, RGB. Columns `image`, `id` (from the pixels), `source`,
