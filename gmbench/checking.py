@@ -18,7 +18,7 @@ import numpy as np
 
 from gmbench.attributors import METHOD_FOLDERS
 from gmbench.cache import Cache
-from gmbench.data.card import ROLES, Strict, registered_cards
+from gmbench.data.card import ROLES, Strict, dataset_cards
 from gmbench.errors import DataError, NotFoundError
 from gmbench.progress import Progress
 from gmbench.registry import CARD, Method, find_method, methods
@@ -178,7 +178,8 @@ def _tried(method: Method, progress: Progress) -> list[Finding]:
         environment = os.environ | {
             "HOME": str(watched["home"]), "TMPDIR": str(watched["tmp"]), "GMBENCH_CACHE": str(home / "cache"),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONUSERBASE": site.getuserbase(),
+            "PYTHONUSERBASE": site.getuserbase(), "XDG_CACHE_HOME": str(home / "libraries"),
+            "MPLCONFIGDIR": str(home / "libraries"),
         }  # fmt: skip
         progress.say(f"trying {method.slug}")
         try:
@@ -227,7 +228,7 @@ def write_slice(path: Path, progress: Progress) -> np.ndarray:
     """
     from gmbench.data.dataset import load_dataset
 
-    card = next(card for card in registered_cards().values() if card.embedded)
+    card = next(card for card in dataset_cards().values() if card.embedded)
     dataset = load_dataset(card, Cache(), progress)
     arrays: dict[str, Any] = {"sources": np.array(card.classes), "card": np.array(card.model_dump_json())}
     for role in ROLES:

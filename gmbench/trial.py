@@ -157,6 +157,7 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 def main(name: str, home: Path) -> None:
     """Makes the report on a method, step by step; it is written after each, so that a crash leaves what came before."""
+    method = find_method(name)
     report: dict[str, Any] = {}
 
     def step(what: str, do: Callable[[], str | None]) -> None:
@@ -165,10 +166,9 @@ def main(name: str, home: Path) -> None:
         try:
             report[what] = {"ok": True, "message": do() or ""}
         except (Exception, SystemExit) as error:
-            report[what] = {"ok": False, "message": _explained(error)}
+            report[what] = {"ok": False, "message": _explained(error, method.folder)}
         _write(home, report)
 
-    method = find_method(name)
     given = quick_parameters(method)
     guard = Guard((home / "cache", home / "scratch", Path(os.environ["TMPDIR"])))
     modules = harness_modules()
@@ -250,13 +250,13 @@ def _with(given: Mapping[str, Value], before: str = "") -> str:
     return before + "with " + ", ".join(f"{name}={value}" for name, value in given.items()) if given else ""
 
 
-def _explained(error: BaseException) -> str:
-    """The error in one line, with the last place that is neither gmbench's nor a library's."""
+def _explained(error: BaseException, folder: Path) -> str:
+    """The error in one line, with the last place in the method's folder that it came through."""
     text = " ".join(str(error).split())[:500]
     places = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if "site-packages" not in frame.filename and not frame.filename.startswith(str(Path(__file__).parent))
+        if Path(frame.filename).resolve().is_relative_to(folder.resolve())
     ]
     where = f" ({places[-1].filename}, line {places[-1].lineno})" if places else ""
     kind = "" if isinstance(error, GmbenchError | AssertionError) else f"{type(error).__name__}: "
