@@ -120,11 +120,11 @@ def test_transfer_where_two_datasets_share_a_generative_model(  # type: ignore[n
 
 def test_a_run_that_fails_leaves_the_pages_alone(command, checkout: Path) -> None:  # type: ignore[no-untyped-def]
     """Exit code 1."""
-    assert command("new", "my-method", "--kind", "features")[0] == 0
+    assert command("new", "my-broken", "--kind", "features")[0] == 0
     methods.cache_clear()
-    path = checkout / "methods" / "my_method" / "__init__.py"
+    path = checkout / "methods" / "my_broken" / "__init__.py"
     path.write_text(path.read_text().replace("values = ", "values = 1 / 0 * "))
-    code, out, _ = command("submit", "my-method", *SUBMIT)
+    code, out, _ = command("submit", "my-broken", *SUBMIT)
     assert code == 1
     assert "ZeroDivisionError" in out
     assert not (checkout / "leaderboards" / "attribution.md").exists()
