@@ -254,6 +254,127 @@ def audit(
         raise typer.Exit(1)
 
 
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Slug of the method: lower case, with hyphens.")],
+    kind: Annotated[str, typer.Option(help="network, features, or predictions (a method without published code).")] = (
+        "network"
+    ),
+    out: Annotated[Path | None, typer.Option(help="Where its folder goes (default: methods/ of the checkout).")] = None,
+) -> None:
+    """Write a method that runs at once, to be changed into yours."""
+    from gmbench.scaffold import new_method
+
+    for path in new_method(name, kind, out):
+        _console().print(f"wrote {path}", highlight=False, soft_wrap=True)
+    given = name if out is None else out / name.replace("-", "_")
+    _console().print(f"Change it, then: gmbench check {given}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Slugs or folders of methods (default: all that changed).")
+    ] = None,
+    against: Annotated[str, typer.Option(help="The branch or commit that changes count from.")] = "main",
+    json: Annotated[Path | None, typer.Option(help="A file for what was found.")] = None,
+) -> None:
+    """Check whether methods are fit to be proposed. Exit code 1 if one is not."""
+    from gmbench.checking import changed_methods, print_checked
+    from gmbench.checking import check as check_method
+
+    chosen = names or changed_methods(against)
+    checked = [of_method for name in chosen for of_method in check_method(name, _progress())]
+    print_checked(_console(), checked)
+    _write_json(json, [of_method.model_dump() for of_method in checked])
+    if not all(of_method.ok for of_method in checked):
+        raise typer.Exit(1)
+
+
+@app.command()
+def submit(
+    method: Annotated[str, typer.Argument(help="Slug of a method, or a path to its folder.")],
+    datasets: Annotated[str, typer.Option(help="Slugs, separated by commas, or all embedded ones.")] = "all",
+    seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    folder: Annotated[Path, typer.Option(help="Holds results/ and gets the pages.")] = Path("leaderboards"),
+    predictions: Annotated[
+        Path | None, typer.Option(help="A parquet file of probabilities, of a method without published code.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="With --predictions: what they are of.")] = None,
+    setting: Annotated[str, typer.Option(help="With --predictions: how the images reached the method.")] = "clean",
+    seed: Annotated[int, typer.Option(min=0, help="With --predictions: which repetition.")] = 0,
+) -> None:
+    """Run what the leaderboard needs of a method, and rebuild the pages. Exit code 1 if a run failed."""
+    from gmbench.data.card import dataset_cards, find_dataset
+    from gmbench.registry import find_method
+
+    if (predictions is None) != (dataset is None):
+        raise ParameterError("--predictions and --dataset go together; to run the method, name --datasets.")
+    found = find_method(method)
+
+    from gmbench import submitting
+    from gmbench.device import resolve_device
+    from gmbench.report import print_submitted
+
+    if predictions is not None:
+        submitted = submitting.submit_predictions(
+            found, predictions, find_dataset(str(dataset)), setting, seed, folder, _progress()
+        )
+    else:
+        embedded = [card.slug for card in dataset_cards().values() if card.embedded]
+        cards = [find_dataset(slug) for slug in _names(datasets, embedded)]
+        submitted = submitting.submit(found, cards, seeds, resolve_device(device), folder, _progress())
+    print_submitted(_console(), found, submitted)
+    if submitted.swept.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def validate(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Records, or folders that hold some (default: leaderboards/results).")
+    ] = None,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Run one of them again, chosen at random, and compare.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="With --rerun: auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    json: Annotated[Path | None, typer.Option(help="A file for what was found.")] = None,
+) -> None:
+    """Check whether records are what they say they are. Exit code 1 if one is not."""
+    from gmbench.validation import print_validated
+    from gmbench.validation import validate as validate_records
+
+    validated = validate_records(paths or [Path("leaderboards/results")])
+    print_validated(_console(), validated)
+    _write_json(json, [of_record.model_dump() for of_record in validated])
+    if not all(of_record.ok for of_record in validated):
+        raise typer.Exit(1)
+    if not rerun:
+        return
+
+    from gmbench import rerun as rerunning
+    from gmbench.device import resolve_device
+    from gmbench.report import print_rerun
+
+    folder = rerunning.choose([Path(of_record.folder) for of_record in validated])
+    if folder is None:
+        _console().print("none can be run again: expected a run on an embedded dataset", highlight=False)
+        return
+    again = rerunning.rerun(folder, resolve_device(device), _progress())
+    print_rerun(_console(), again)
+    if not again.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what to paste into a bug report: versions, devices, places, datasets."""
+    from gmbench.doctor import diagnosis, print_diagnosis
+
+    print_diagnosis(_console(), diagnosis())
+
+
 @generators.command("list")
 def list_generators() -> None:
     """List the generative models that gmbench can train."""
@@ -462,6 +583,17 @@ def _perform(
 def _names(given: str, all_: list[str]) -> list[str]:
     """The names in a list separated by commas; `all` stands for all of them."""
     return all_ if given == "all" else [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _write_json(path: Path | None, content: Any) -> None:
+    if path is None:
+        return
+    import json
+
+    from gmbench.files import write_text
+
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    _console().print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
 def _fail(message: str, code: int) -> None:

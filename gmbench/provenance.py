@@ -19,11 +19,12 @@ PACKAGES = (
     "pillow",
 )  # fmt: skip
 DECIDES_NO_PREDICTION = (
-    "attributors/", "cache.py", "checkpoints.py", "cli.py", "data/audit.py", "data/card.py", "data/cards/",
-    "data/dataset.py", "data/decoding.py", "data/embedded/", "data/hub.py", "data/importing.py", "data/places.py",
-    "data/reals.py", "data/sampling.py", "data/storage.py", "device.py", "encoders/train.py", "errors.py",
-    "evaluators/", "files.py", "generators/", "leaderboard/", "progress.py", "provenance.py", "records.py",
-    "registry.py", "report.py", "scoring.py", "sweep.py", "testing.py",
+    "attributors/", "cache.py", "checking.py", "checkpoints.py", "cli.py", "data/audit.py", "data/card.py",
+    "data/cards/", "data/dataset.py", "data/decoding.py", "data/embedded/", "data/hub.py", "data/importing.py",
+    "data/places.py", "data/reals.py", "data/sampling.py", "data/storage.py", "device.py", "doctor.py",
+    "encoders/train.py", "errors.py", "evaluators/", "files.py", "generators/", "leaderboard/", "progress.py",
+    "provenance.py", "records.py", "registry.py", "report.py", "rerun.py", "scaffold.py", "scoring.py", "submitting.py",
+    "sweep.py", "testing.py", "trial.py", "validation.py",
 )  # fmt: skip
 """Not in the digest of the harness: each image's pixels are checked against its id, and seed, parameters, revision and
 roles are in the identity. A new file is in the digest unless it is named here."""

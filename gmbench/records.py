@@ -27,12 +27,17 @@ RECORD, PREDICTIONS = "record.json", "predictions.parquet"
 
 
 class Scores(Strict):
-    """What the evaluators say of a run. `nmi`: alignment with each design choice of the sources, by its name."""
+    """What the evaluators say of a run.
+
+    Attributes:
+        fdr: None where there are predictions only, since it needs features.
+        nmi: alignment with each design choice of the sources, by its name; needs features too.
+    """
 
     accuracy: Accuracy
     detection: Detection
     calibration: Calibration
-    fdr: FDR
+    fdr: FDR | None
     nmi: dict[str, Alignment]
 
 
@@ -84,7 +89,10 @@ class Identity(Strict):
 
 
 class Record(Strict):
-    """Scores of one run, and everything needed to run it again."""
+    """Scores of one run, and everything needed to run it again.
+
+    `predictions_only`: somebody handed in the predictions, and there is no code to run again.
+    """
 
     schema_version: int
     identity: Identity
@@ -96,6 +104,7 @@ class Record(Strict):
     seconds: dict[str, float]
     peak_memory_mib: int | None
     predictions_sha256: str
+    predictions_only: bool = False
 
 
 def record_folder(results: Path, identity: Identity) -> Path:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from gmbench.attributor import Attributor
 from gmbench.attributors import METHOD_FOLDERS
 from gmbench.data.card import Strict, first_problem
-from gmbench.errors import DataError, NotFoundError, ParameterError
+from gmbench.errors import CannotRunError, DataError, NotFoundError, ParameterError
 from gmbench.files import folder_sha256
 
 CARD = "method.toml"
@@ -71,14 +71,20 @@ class Variant(Strict):
 
 
 class MethodCard(Strict):
-    """What `method.toml` says. Without `methods`, the folder's name is the one slug."""
+    """What `method.toml` says. Without `methods`, the folder's name is the one slug.
+
+    Attributes:
+        attributor: the class in `__init__.py`; None for a method that is not published and hands in predictions only.
+        quick: parameters with which it takes a minute on a few images, for `gmbench check`.
+    """
 
     title: str
     paper: str
     year: int
     looks_at: Literal["colour", "frequency", "learned"]
-    attributor: str
+    attributor: str | None = None
     parameters: dict[str, Parameter] = {}
+    quick: dict[str, Value] = {}
     methods: dict[str, Variant] = {}
 
 
@@ -122,8 +128,14 @@ class Method:
         """Imports the method and makes an attributor with these parameters.
 
         Raises:
+            CannotRunError: the card names no class, since the method is not published.
             DataError: the card names a class that the module does not have.
         """
+        if self.card.attributor is None:
+            raise CannotRunError(
+                f"{self.slug} has no code to run, only predictions (no 'attributor' in {self.folder / CARD}). Hand "
+                f"them in with: gmbench submit {self.slug} --predictions FILE"
+            )
         module = importlib.import_module(self.module) if self.module else _import_folder(self.folder)
         if not hasattr(module, self.card.attributor):
             raise DataError(
@@ -133,8 +145,8 @@ class Method:
 
     @property
     def source_sha256(self) -> str:
-        """A digest of the folder less its README, so that work done by other code is never taken for its own."""
-        return folder_sha256(self.folder, skip=("README.md",))
+        """A digest of the folder less README and tests, so that work done by other code is never taken for its own."""
+        return folder_sha256(self.folder, skip=("README.md", "test_"))
 
 
 @cache

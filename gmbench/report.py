@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from gmbench.data.importing import Report
     from gmbench.leaderboard.comparison import Comparison
     from gmbench.records import Scores
+    from gmbench.rerun import Rerun
     from gmbench.runner import Outcome
     from gmbench.scoring import Evaluation
+    from gmbench.submitting import Submitted
     from gmbench.sweep import Swept
 
 
@@ -121,7 +124,10 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         "real or generated", f"{detection.auroc:.3f}", f"AUROC; average precision {detection.average_precision:.3f}"
     )
     scores.add_row("calibration error", f"{calibration.ece:.1%}", f"expected, over {calibration.bins} bins")
-    scores.add_row("FDR", f"{fdr.ratio:.2f}", f"± {fdr.sd:.2f} over {fdr.halvings} halvings, n = {fdr.n}, d = {fdr.d}")
+    if fdr is not None:
+        scores.add_row(
+            "FDR", f"{fdr.ratio:.2f}", f"± {fdr.sd:.2f} over {fdr.halvings} halvings, n = {fdr.n}, d = {fdr.d}"
+        )
     console.print(scores, highlight=False)
     table = Table("true source", "recall", "attributed to", box=None, pad_edge=False)
     for source, counts in zip(identity.sources, accuracy.confusion, strict=True):
@@ -159,6 +165,38 @@ def print_swept(console: Console, swept: Swept) -> None:
             console.print(f"{words}: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
+def print_submitted(console: Console, method: Method, submitted: Submitted) -> None:
+    """How the runs ended, which pages are new, and what to commit."""
+    print_swept(console, submitted.swept)
+    for path in submitted.pages:
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    if submitted.swept.failed:
+        console.print("The pages stay as they are until all runs end well. The same command goes on.", soft_wrap=True)
+        return
+    paths = " ".join(shlex.quote(path.as_posix()) for path in submitted.to_commit)
+    console.print(f"\nNow: gmbench validate, then: git add {paths}", highlight=False, markup=False, soft_wrap=True)
+    if len(submitted.to_commit) == 1:
+        console.print(
+            f"{method.folder} lies outside the project: others can run {method.slug} only once it is in methods/.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def print_rerun(console: Console, again: Rerun) -> None:
+    """Both accuracies, and what follows."""
+    console.print(
+        f"\nrun again: {again.folder}\naccuracy {again.found:.1%}, the record says {again.claimed:.1%}; the same "
+        f"source for {again.agreement:.1%} of the test images (McNemar's p = {again.p:.2g})",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    verdict = "ok: the code gives what the record says" if again.holds else "WRONG: the code does not give this record"
+    console.print(verdict, highlight=False)
+
+
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     """The scores in a record beside those that its predictions and features give now."""
     table = Table("score", "record", "now", "", box=None, pad_edge=False)
@@ -181,7 +219,7 @@ def _leading_figures(scores: Scores) -> dict[str, float]:
         "average precision": scores.detection.average_precision,
         "calibration error": scores.calibration.ece,
         "risk-coverage area": scores.calibration.aurc,
-        "FDR": scores.fdr.ratio,
+        **({} if scores.fdr is None else {"FDR": scores.fdr.ratio}),
         **{f"NMI {name}": alignment.nmi for name, alignment in scores.nmi.items()},
     }
 

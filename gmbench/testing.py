@@ -31,7 +31,7 @@ def check_attributor(method: Method, given: Mapping[str, Value] | None = None, s
     Raises:
         AssertionError, MethodError: it does not; the message says in what.
     """
-    _check_constructor(method)
+    check_constructor(method)
     parameters = method.parameters(given or {})
     images = _example(2, 16, size, seed=2)
     test = _example(2, 6, size, seed=102).without_labels()
@@ -68,8 +68,12 @@ def _check_answers(attributor: Any, test: ImageSet) -> np.ndarray:
     return probabilities
 
 
-def _check_constructor(method: Method) -> None:
-    """The card's parameters are the constructor's, with types and defaults, and the constructor only stores them."""
+def check_constructor(method: Method) -> None:
+    """The card's parameters are the constructor's, with types and defaults, and the constructor only stores them.
+
+    Raises:
+        AssertionError: they are not, or it does more; the message says in what.
+    """
     attributor = method.build(method.parameters({}))
     signature = inspect.signature(type(attributor).__init__, eval_str=True).parameters
     constructor = {name: argument for name, argument in signature.items() if name != "self"}

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
+import gmbench.data.card
+import gmbench.leaderboard.pages
 from gmbench.attributor import RunContext
 from gmbench.cache import Cache
 from gmbench.cli import main
@@ -103,6 +105,14 @@ def context(tiny: Dataset, tmp_path: Path) -> RunContext:
 def image_set(pixels: np.ndarray, labels: np.ndarray | None = None, sources: tuple[str, ...] = SOURCES) -> ImageSet:
     """An ImageSet with ids of its own."""
     return ImageSet.of(pixels, np.array([f"{i:04d}" for i in range(len(pixels))]), sources, labels, origin="test")
+
+
+@pytest.fixture
+def only_tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small dataset is the only one that is registered and embedded."""
+    monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
+    monkeypatch.setattr(gmbench.data.card, "registered_cards", lambda: {"tiny": make_card()})
+    monkeypatch.setattr(gmbench.leaderboard.pages, "dataset_cards", dict)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from gmbench.evaluators.accuracy import family_recall
 from gmbench.leaderboard.entries import Entry
 from gmbench.leaderboard.findings import ABOUT_TESTS, best_first, findings, tied
 from gmbench.leaderboard.markdown import (
+    MISSING,
     NO_RECORDS,
     WRITTEN_BY,
     bold,
@@ -58,6 +59,8 @@ Badges:
 - **cpu**, **gpu**: where it ran.
 - **dirty tree**: the code had changes that are in no commit. **no commit**: it ran outside a checkout; only the digests
   in the record tell which code it was.
+- **predictions only, not re-run**: the method is not published. Its authors handed in probabilities, which are scored
+  here; nobody can check how they came about, and without features there is no FDR.
 
 {WRITTEN_BY}
 """
@@ -71,6 +74,7 @@ SETTINGS_IN_WORDS = {
     "`laundered`.",
 }
 FEW_SEEDS = 3
+PREDICTIONS_ONLY = "predictions only, not re-run"
 WEIGHTS = {"weights_sha256": "pretrained", "encoder_sha256": "encoder"}
 
 
@@ -139,8 +143,10 @@ def _mean_score(entry: Entry, evaluator: str, field: str) -> float:
     return float(np.mean([getattr(getattr(record.scores, evaluator), field) for record in entry.records]))
 
 
-def _fdr(entry: Entry) -> tuple[str, int, int]:
-    found = [record.scores.fdr for record in entry.records]
+def _fdr(entry: Entry) -> tuple[str, int | str, int | str]:
+    found = [record.scores.fdr for record in entry.records if record.scores.fdr is not None]
+    if not found:
+        return MISSING, MISSING, MISSING
     mark = " †" if any(fdr.is_biased for fdr in found) else ""
     return mean_and_sd(np.array([fdr.ratio for fdr in found]), 2) + mark, found[0].n, found[0].d
 
@@ -149,6 +155,8 @@ def badges(entry: Entry) -> list[str]:
     """What a reader must know of how a row was made (see the page's legend)."""
     few = len(entry.records)
     found = [f"{few} seed{'s' if few > 1 else ''}"] if few < FEW_SEEDS else []
+    if any(record.predictions_only for record in entry.records):
+        return [*found, PREDICTIONS_ONLY]
     for record in entry.records:
         found += [badge for key, badge in WEIGHTS.items() if key in record.training] or ["scratch"]
     found += ["cpu" if record.identity.device == "cpu" else "gpu" for record in entry.records]

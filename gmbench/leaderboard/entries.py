@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,11 +17,10 @@ from gmbench.attributors import METHOD_FOLDERS
 from gmbench.data.card import REAL, DatasetCard, Strict, dataset_cards
 from gmbench.data.storage import read_columns, read_manifest, role_path
 from gmbench.errors import RecordError
-from gmbench.evaluators.accuracy import attribution_accuracy, bootstrap_interval
-from gmbench.evaluators.calibration import calibration
-from gmbench.evaluators.detection import detection
+from gmbench.evaluators.accuracy import bootstrap_interval
 from gmbench.records import RECORD, Record, all_records, read_predictions
 from gmbench.registry import methods
+from gmbench.scoring import score_predictions
 
 ROUNDING = 1e-6
 BASELINES, METHODS = METHOD_FOLDERS
@@ -137,25 +137,33 @@ def read_entries(results: Path) -> list[Entry]:
         RecordError: a record is damaged, its scores do not follow from its predictions, its test images are not the
             dataset's, or records that belong together were made from different data, code or parameters.
     """
-    found = [
-        Found(folder / RECORD, record, *read_predictions(folder, record.identity.sources))
-        for folder, record in all_records(results)
-    ]
-    _check_revisions(found)
-    _check_test_images(found)
+    found = [found_of(folder, record) for folder, record in all_records(results)]
+    check_revisions(found)
+    check_test_images(found)
+    for member in found:
+        check_roles(member)
     entries = []
-    for _, group in groupby(sorted(found, key=_place), key=_place):
+    for _, group in groupby(sorted(found, key=row_of), key=row_of):
         members = sorted(group, key=lambda member: member.record.identity.repetition)
-        fields = ("parameters", "method_sha256", "harness_sha256", "evaluators_sha256", "packages")
-        _check_agreement(members, fields)
+        check_row(members)
         for member in members:
-            _check_scores(member)
+            check_scores(member)
         probabilities = np.stack([member.probabilities for member in members])
         entries.append(Entry(tuple(member.record for member in members), members[0].labels, probabilities))
     return entries
 
 
-def _place(found: Found) -> tuple[str, str, str]:
+def found_of(folder: Path, record: Record) -> Found:
+    """A record that was read from a folder, with its predictions.
+
+    Raises:
+        RecordError: they cannot be read.
+    """
+    return Found(folder / RECORD, record, *read_predictions(folder, record.identity.sources))
+
+
+def row_of(found: Found) -> tuple[str, str, str]:
+    """What names the row of a record: dataset, setting and entry."""
     identity = found.record.identity
     return identity.dataset, identity.setting, identity.entry
 
@@ -166,15 +174,16 @@ def _family(card: DatasetCard | None, source: str) -> str:
     return card.sources[source].family if card is not None and source in card.sources else "other"
 
 
-def _check_scores(found: Found) -> None:
-    """Everything that follows from predictions alone is computed anew."""
-    probabilities, labels = found.probabilities, found.labels
+def check_scores(found: Found) -> None:
+    """Everything that follows from predictions alone is computed anew.
+
+    Raises:
+        RecordError: a score of the record is another; the message names the field.
+    """
     try:
-        recomputed: dict[str, Strict] = {
-            "accuracy": attribution_accuracy(probabilities, labels, found.record.identity.sources),
-            "detection": detection(probabilities, labels),
-            "calibration": calibration(probabilities, labels),
-        }
+        recomputed: dict[str, Strict] = score_predictions(
+            found.probabilities, found.labels, found.record.identity.sources
+        )
     except ValueError as error:
         raise RecordError(f"{found.path}: its predictions cannot be scored: {error}.") from error
     for name, ours in recomputed.items():
@@ -198,8 +207,39 @@ def _is_same(first: object, second: object) -> bool:
     return first == second
 
 
-def _check_revisions(found: list[Found]) -> None:
-    """One revision of each dataset, whether it was fitted or tested on; of an embedded one, that which is there."""
+def check_row(members: list[Found]) -> None:
+    """The records of a row are of the same code, parameters and packages.
+
+    Raises:
+        RecordError: two are not; the message names both, and the field.
+    """
+    fields = ("parameters", "method_sha256", "harness_sha256", "evaluators_sha256", "packages")
+    _check_agreement(members, fields)
+
+
+def check_roles(found: Found) -> None:
+    """The roles of the images are those of the embedded dataset that is there.
+
+    Raises:
+        RecordError: they are others.
+    """
+    identity = found.record.identity
+    if (folder := _embedded(identity.dataset)) is None:
+        return
+    expected = read_manifest(folder).roles_sha256
+    if identity.roles_sha256 != expected:
+        raise RecordError(
+            f"{found.path}: its roles are {identity.roles_sha256[:12]}, those of {identity.dataset} are "
+            f"{expected[:12]} (field 'identity.roles_sha256'). Run it again."
+        )
+
+
+def check_revisions(found: list[Found]) -> None:
+    """One revision of each dataset, whether it was fitted or tested on; of an embedded one, that which is there.
+
+    Raises:
+        RecordError: a record is of another revision, or of other roles or sources than another record.
+    """
     known: dict[str, tuple[str, str]] = {}
     for member in found:
         for dataset, field, revision in _revisions(member):
@@ -226,10 +266,13 @@ def _revisions(found: Found) -> Iterator[tuple[str, str, str]]:
         yield identity.tested_on, "tested_revision", str(identity.tested_revision)
 
 
-def _check_test_images(found: list[Found]) -> None:
+def check_test_images(found: list[Found]) -> None:
     """Every record is about all test images, with the dataset's labels; embedded datasets say which these are.
 
     Records of transfer are about those of the sources that both datasets have.
+
+    Raises:
+        RecordError: an image is missing, there twice, a stranger or in another's place, or has another label.
     """
     by_dataset = sorted(found, key=lambda member: (member.tested, -len(member.record.identity.sources)))
     for dataset, group in groupby(by_dataset, key=lambda member: member.tested):
@@ -241,10 +284,28 @@ def _check_test_images(found: list[Found]) -> None:
         for member in members:
             ids, names, what = expected or _widest(members, member)
             asked = np.isin(names, _sources_asked(member)) if member.record.identity.tested_on else slice(None)
-            if not np.array_equal(member.ids, ids[asked]):
-                raise RecordError(f"{member.path}: its test images are not those of {what} (field 'id').")
-            if not np.array_equal(member.names, names[asked]):
-                raise RecordError(f"{member.path}: its labels are not those of {what} (field 'label').")
+            if (problem := images_problem(member.ids, ids[asked])) is not None:
+                raise RecordError(f"{member.path}: its test images are not those of {what}: {problem} (field 'id').")
+            wrong = np.flatnonzero(member.names != names[asked])
+            if len(wrong):
+                raise RecordError(
+                    f"{member.path}: its labels are not those of {what}: {len(wrong)} differ, the first is image "
+                    f"{member.ids[wrong[0]]} (field 'label')."
+                )
+
+
+def images_problem(ids: np.ndarray, expected: np.ndarray) -> str | None:
+    """What keeps ids from being the expected ones in their order, by name of the first; None if nothing does."""
+    there, wanted = Counter(ids.tolist()), Counter(expected.tolist())
+    for what, names in (
+        ("there twice", [id for id in there if there[id] > 1]),
+        ("missing", [id for id in wanted if id not in there]),
+        ("not among them", [id for id in there if id not in wanted]),
+    ):
+        if names:
+            return f"{len(names)} {'are' if len(names) > 1 else 'is'} {what}, the first is {names[0]}"
+    wrong = np.flatnonzero(ids != expected)
+    return f"image {ids[wrong[0]]} stands where {expected[wrong[0]]} is expected" if len(wrong) else None
 
 
 def _sources_asked(found: Found) -> list[str]:

@@ -60,8 +60,8 @@ def _attribution(published: dict[str, Any], entries: Sequence[Entry]) -> str:
             accuracy, fdr = f"{figures['accuracy']:.1f} ± {figures['accuracy_sd']:.1f}", f"{figures['fdr']:.1f}"
             ours = (MISSING, MISSING)
             if entry is not None:
-                fdrs = np.array([record.scores.fdr.ratio for record in entry.records])
-                ours = (mean_and_sd(100 * entry.accuracies, 1), mean_and_sd(fdrs, 1))
+                fdrs = np.array([of_run.ratio for record in entry.records if (of_run := record.scores.fdr) is not None])
+                ours = (mean_and_sd(100 * entry.accuracies, 1), mean_and_sd(fdrs, 1) if len(fdrs) else MISSING)
             rows.append([f"`{method}`", accuracy, *ours[:1] * is_here, fdr, *ours[1:] * is_here])
         parts.append(f"### {dataset}\n\n{table(headers, rows)}")
     return page(*parts)

@@ -1,0 +1,200 @@
+"""`gmbench new`: a method that runs at once, to be changed into another."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Template
+
+from gmbench.attributors import METHOD_FOLDERS
+from gmbench.errors import OutputError, ParameterError
+from gmbench.files import write_text
+from gmbench.registry import methods
+
+KINDS = ("network", "features", "predictions")
+CARD = """\
+title = "$title"
+paper = "TODO: who: what, where, when"
+year = 2026
+looks_at = "colour"  # colour, frequency or learned
+"""
+NETWORK_CARD = (
+    CARD
+    + """\
+attributor = "$name"
+
+[quick]  # parameters with which `gmbench check` takes a minute
+epochs = 1
+
+[parameters.epochs]
+type = "int"
+default = 15
+minimum = 1
+meaning = "passes over the training images, of at least 25 steps each; the best by validation accuracy is kept"
+
+[parameters.batch_size]
+type = "int"
+default = 64
+minimum = 2
+meaning = "images per training step"
+
+[parameters.learning_rate]
+type = "float"
+default = 2e-3
+minimum = 1e-8
+meaning = "highest learning rate of AdamW; it falls to zero along a cosine"
+"""
+)
+FEATURES_CARD = (
+    CARD
+    + """\
+attributor = "$name"
+
+[parameters.C]
+type = "float"
+default = 1.0
+minimum = 1e-6
+meaning = "inverse strength of the classifier's regularisation"
+"""
+)
+NETWORK_CODE = '''\
+"""$title: a network that sees pixels."""
+
+from __future__ import annotations
+
+from gmbench.data.images import ImageSet
+from gmbench.networks import AttributionNetwork, attribution_network
+from gmbench.neural import NetworkAttributor, Pixels, moments_of
+from gmbench.training import Inputs, TrainingOptions
+
+
+class $name(NetworkAttributor):
+    """Attributes by a network."""
+
+    def __init__(self, epochs: int = 15, batch_size: int = 64, learning_rate: float = 2e-3) -> None:
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+
+    def inputs(self, images: ImageSet) -> Inputs:
+        """What the network sees: an object with a length, and `batch(rows)` that gives float32 (rows, ...)."""
+        return Pixels(images)
+
+    def new_network(self, train: ImageSet, inputs: Inputs) -> AttributionNetwork:
+        """A network that standardises its input; any `gmbench.networks.FeatureNetwork` will do."""
+        mean, sd = moments_of(inputs)
+        return attribution_network("resnet20", len(train.sources), mean, sd)
+
+    def training_options(self) -> TrainingOptions:
+        """AdamW along a cosine."""
+        return TrainingOptions(self.epochs, self.batch_size, self.learning_rate, weight_decay=5e-4)
+'''
+FEATURES_CODE = '''\
+"""$title: features of an image, and a linear classifier."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from gmbench.features import FeatureAttributor
+
+
+class $name(FeatureAttributor):
+    """Attributes by the statistics of an image's colours."""
+
+    def __init__(self, C: float = 1.0) -> None:
+        self.C = C
+
+    def features(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (n, height, width, 3) to mean and standard deviation of each channel, (n, 6)."""
+        values = pixels.astype(np.float64)
+        return np.concatenate([values.mean(axis=(1, 2)), values.std(axis=(1, 2))], axis=1)
+
+    def candidates(self, seed: int) -> list[BaseEstimator]:
+        """Classifiers to choose from on the validation images."""
+        return [make_pipeline(StandardScaler(), LogisticRegression(C=self.C, max_iter=1000, random_state=seed))]
+'''
+README = """\
+# $title
+
+TODO: what the method does, step by step, with its formulas.
+
+**Which reading.** TODO: what you chose where the paper leaves something open or where paper and code differ.
+
+**Reported.** TODO: what the original reports, on which data.
+"""
+PREDICTIONS_README = """\
+# $title
+
+TODO: what the method does, as far as it can be said, and why its code is not published.
+
+**Which reading.** TODO: what it was fitted on; it must be the training images of the dataset, and nothing else.
+
+**Predictions only.** The leaderboard shows scores of predictions that were handed in and cannot be made again.
+"""
+TEST = '''\
+"""$title keeps the contract, and does what its README says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gmbench.registry import Method, find_method
+from gmbench.testing import check_attributor
+
+
+@pytest.fixture
+def method() -> Method:
+    """The method in this folder."""
+    return find_method(str(Path(__file__).parent))
+
+
+def test_it_keeps_the_contract(method: Method) -> None:
+    """See `gmbench.testing.check_attributor`. TODO: add tests on cases whose answer is known."""
+    check_attributor(method, method.card.quick)
+'''
+FILES = {
+    "network": {"method.toml": NETWORK_CARD, "__init__.py": NETWORK_CODE},
+    "features": {"method.toml": FEATURES_CARD, "__init__.py": FEATURES_CODE},
+    "predictions": {"method.toml": CARD},
+}
+
+
+def new_method(slug: str, kind: str, home: Path | None = None) -> list[Path]:
+    """Writes a method's folder below `home` (default: `methods/` of the checkout); returns its files.
+
+    Args:
+        slug: lower case, with hyphens; the folder has underscores instead.
+        kind: `network`, `features`, or `predictions` (no code).
+
+    Raises:
+        ParameterError: the name cannot be a slug, or another method has it; or there is no checkout, and no `home`.
+        OutputError: the folder is there already.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug):
+        raise ParameterError(f"a method's name is of lower-case letters, digits and hyphens, got '{slug}'.")
+    if kind not in KINDS:
+        raise ParameterError(f"--kind: expected {', '.join(KINDS)}, got '{kind}'.")
+    if slug in methods():
+        raise ParameterError(f"there is a method named '{slug}' already, in {methods()[slug].folder}.")
+    checkout = METHOD_FOLDERS[1]
+    if home is None and not (checkout.parent / "pyproject.toml").is_file():
+        raise ParameterError("gmbench does not run from a checkout. Name a folder for the method with --out.")
+    folder = (home or checkout) / slug.replace("-", "_")
+    if folder.exists():
+        raise OutputError(f"{folder} is there already. Choose another name, or remove it.")
+    words = slug.split("-")
+    title, name = " ".join(words).capitalize(), "".join(word.capitalize() for word in words)
+    if kind == "predictions":
+        files = FILES[kind] | {"README.md": PREDICTIONS_README}
+    else:
+        files = FILES[kind] | {"README.md": README, f"test_{folder.name}.py": TEST}
+    for file, text in files.items():
+        write_text(folder / file, Template(text).substitute(title=title, name=name))
+    return [folder / file for file in files]

@@ -1,0 +1,191 @@
+"""`gmbench submit`: the records that a row of the leaderboard needs, by running a method or from its predictions."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+
+from gmbench.attributors import METHOD_FOLDERS
+from gmbench.cache import Cache
+from gmbench.data.card import ROLES, DatasetCard
+from gmbench.data.dataset import load_dataset
+from gmbench.errors import ParameterError, RecordError
+from gmbench.files import ensure_writable
+from gmbench.leaderboard.entries import images_problem
+from gmbench.leaderboard.pages import RESULTS, build_pages, write_pages
+from gmbench.progress import Progress
+from gmbench.provenance import environment, evaluators_sha256
+from gmbench.records import SCHEMA_VERSION, Identity, Record, Scores, record_folder, write_record
+from gmbench.registry import Method
+from gmbench.scoring import score_predictions
+from gmbench.seeds import seed_from
+from gmbench.settings import TRANSFER, find_setting
+from gmbench.sweep import Swept, matrix, sweep
+
+SETTINGS = ("clean", "few-shot-10", "laundered", "clean-to-laundered")
+NOT_STATED = "not stated"
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a submission left.
+
+    Attributes:
+        swept: how the runs ended.
+        pages: those that were written anew.
+        to_commit: folders to commit.
+    """
+
+    swept: Swept
+    pages: list[Path]
+    to_commit: list[Path]
+
+
+def submit(
+    method: Method, datasets: Sequence[DatasetCard], seeds: int, device: str, leaderboards: Path, progress: Progress
+) -> Submitted:
+    """Runs a method on datasets in every setting, and from each to each that shares a generative model with it.
+
+    Records that are there already stay. The pages are built anew if no run failed.
+
+    Raises:
+        ParameterError: the method has no code.
+    """
+    if method.card.attributor is None:
+        raise ParameterError(f"{method.slug} has no code to run. Hand in its predictions with --predictions FILE.")
+    results = leaderboards / RESULTS
+    runs = list(matrix([method], datasets, SETTINGS, seeds, device))
+    for one, other in permutations(datasets, 2):
+        if set(one.sources) & set(other.sources):
+            runs += matrix([method], [one], [TRANSFER + other.slug], seeds, device)
+    swept = sweep(runs, results, progress)
+    pages = [] if swept.failed else _changed_pages(leaderboards)
+    return Submitted(swept, pages, _to_commit(method, leaderboards))
+
+
+def submit_predictions(
+    method: Method,
+    predictions: Path,
+    dataset: DatasetCard,
+    setting: str,
+    repetition: int,
+    leaderboards: Path,
+    progress: Progress,
+) -> Submitted:
+    """Scores probabilities that somebody hands in, and leaves a record that says so.
+
+    Args:
+        predictions: a parquet file with a column `id`, the test images in the order of the dataset, and a column of
+            probabilities for each source; each row sums to 1.
+
+    Raises:
+        ParameterError: the method has code, which is then to be run.
+        RecordError: an image is missing, there twice, a stranger or out of order; a column is missing or unknown; or
+            rows are no probabilities. Nothing is written.
+    """
+    if method.card.attributor is not None:
+        raise ParameterError(f"{method.slug} has code, so it is run: gmbench submit {method.slug}")
+    ensure_writable(leaderboards / RESULTS)
+    loaded = load_dataset(dataset, Cache(), progress)
+    roles = find_setting(setting)(loaded, repetition, Cache(), progress)
+    test, sources = roles.test, list(roles.test.sources)
+    assert test.labels is not None
+    probabilities = read_submission(predictions, test.ids, sources)
+    tested_on = roles.tested_on
+    identity = Identity(
+        dataset=dataset.slug,
+        dataset_revision=loaded.revision,
+        roles_sha256=loaded.roles_sha256,
+        setting=setting,
+        tested_on=tested_on.card.slug if tested_on else None,
+        tested_revision=tested_on.revision if tested_on else None,
+        method=method.slug,
+        method_sha256=method.source_sha256,
+        parameters={},
+        given={},
+        repetition=repetition,
+        seed=seed_from(dataset.slug, method.slug, repetition),
+        sources=sources,
+        harness_sha256="",
+        evaluators_sha256=evaluators_sha256(),
+        packages={},
+        device=NOT_STATED,
+    )
+    scores = score_predictions(probabilities, test.labels, sources)
+    scored_in = environment("cpu").model_copy(update={"hardware": NOT_STATED, "threads": 0})
+    command = (
+        f"gmbench submit {shlex.quote(method.name)} --predictions {shlex.quote(predictions.name)} "
+        f"--dataset {dataset.slug} --setting {setting} --seed {repetition}"
+    )
+    record = Record(
+        schema_version=SCHEMA_VERSION,
+        identity=identity,
+        images={role: len(getattr(roles, role)) for role in ROLES},
+        scores=Scores(**scores, fdr=None, nmi={}),
+        training={},
+        environment=scored_in,
+        command=command,
+        seconds={},
+        peak_memory_mib=None,
+        predictions_sha256="",
+        predictions_only=True,
+    )
+    write_record(record_folder(leaderboards / RESULTS, identity), record, test.ids, test.labels, probabilities)
+    return Submitted(Swept(ran=1), _changed_pages(leaderboards), _to_commit(method, leaderboards))
+
+
+def read_submission(path: Path, ids: np.ndarray, sources: Sequence[str]) -> np.ndarray:
+    """Probabilities float32 (n, sources) of the test images `ids` (n,) from a file that somebody hands in.
+
+    Raises:
+        RecordError: see `submit_predictions`.
+    """
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        table = parquet.ParquetFile(path).read()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise RecordError(f"{path} cannot be read as parquet: {' '.join(str(error).split())}") from error
+    for what, names in (
+        ("lacks", {"id", *sources} - set(table.column_names)),
+        ("has an unknown", set(table.column_names) - {"id", *sources}),
+    ):
+        if names:
+            raise RecordError(f"{path} {what} column '{min(names)}'. Expected id, {', '.join(sources)}.")
+    given = np.array(table.column("id").to_pylist(), dtype=object).astype(str)
+    if (problem := images_problem(given, ids)) is not None:
+        raise RecordError(f"{path}: the ids are not those of the test images in their order: {problem}.")
+    try:
+        columns = [table.column(source).to_numpy().astype(np.float32) for source in sources]
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"{path}: probabilities must be numbers: {error}.") from error
+    probabilities = np.stack(columns, axis=1)
+    for problem, is_wrong in (
+        ("is not finite or below 0", ~np.isfinite(probabilities).all(axis=1) | (probabilities < 0).any(axis=1)),
+        ("does not sum to 1", ~np.isclose(probabilities.sum(axis=1), 1, atol=1e-3)),
+    ):
+        if is_wrong.any():
+            raise RecordError(f"{path}: the row of image {ids[is_wrong.argmax()]} {problem}.")
+    return probabilities
+
+
+def _changed_pages(leaderboards: Path) -> list[Path]:
+    """Writes the pages; returns those that are now others."""
+    pages = {leaderboards / name: text.encode() for name, text in build_pages(leaderboards).items()}
+    changed = [path for path, content in pages.items() if not path.is_file() or path.read_bytes() != content]
+    if changed:
+        write_pages(leaderboards)
+    return changed
+
+
+def _to_commit(method: Method, leaderboards: Path) -> list[Path]:
+    """The method's folder if it lies in the project, and the leaderboards."""
+    ours = [method.folder] if method.folder.resolve().parent in METHOD_FOLDERS else []
+    return [Path(os.path.relpath(path)) for path in (*ours, leaderboards)]

@@ -1,0 +1,251 @@
+"""`gmbench validate`: an honest record is ok; whatever is not as it says is named by file and field."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet as parquet
+import pytest
+from conftest import make_card
+
+import gmbench.data.card
+import gmbench.rerun
+from gmbench.cache import Cache
+from gmbench.files import sha256_file
+from gmbench.progress import Progress
+from gmbench.records import read_predictions, read_record
+from gmbench.registry import find_method
+from gmbench.rerun import choose, compared
+from gmbench.runner import Run, perform
+from gmbench.validation import cell_of, validate
+
+pytestmark = pytest.mark.usefixtures("only_tiny")
+
+
+@pytest.fixture(scope="module")
+def honest(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of a method, two repetitions: do not change them, copy them."""
+    home = tmp_path_factory.mktemp("honest")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
+        for repetition in (0, 1):
+            asked = Run(find_method("mccloskey18"), make_card(), "clean", repetition)
+            perform(asked, home / "results", Progress(), Cache(home / "cache"))
+    return home / "results"
+
+
+@pytest.fixture
+def results(honest: Path, tmp_path: Path) -> Path:
+    """Records that a test may change."""
+    return Path(shutil.copytree(honest, tmp_path / "results"))
+
+
+@pytest.fixture
+def folder(results: Path) -> Path:
+    """The folder of one record."""
+    return results / "tiny" / "clean" / "mccloskey18" / "0"
+
+
+def edit(folder: Path, *keys: str, value: object) -> None:
+    """Changes one value of a record by hand."""
+    path = folder / "record.json"
+    content = place = json.loads(path.read_text())
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    path.write_text(json.dumps(content))
+
+
+def wrong(folder: Path) -> str:
+    """What is wrong with a record, alone, in one text."""
+    (of_record,) = validate([folder])
+    return " ".join(of_record.problems)
+
+
+def test_honest_records_are_ok(command, results: Path) -> None:  # type: ignore[no-untyped-def]
+    """Exit code 0, a line for each; `--json` has the same."""
+    code, out, _ = command("validate", str(results), "--json", str(results / "said.json"))
+    assert code == 0
+    assert out.count("ok  ") == 2
+    assert "2 records, 0 wrong" in out
+    assert [of_record["problems"] for of_record in json.loads((results / "said.json").read_text())] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "field"),
+    [
+        (("scores", "accuracy", "accuracy"), 0.99, "scores.accuracy.accuracy"),
+        (("scores", "detection", "auroc"), 0.999, "scores.detection.auroc"),
+        (("scores", "calibration", "ece"), 0.0, "scores.calibration.ece"),
+        (("scores", "fdr"), None, "predictions_only"),
+        (("identity", "dataset_revision"), "f" * 40, "identity.dataset_revision"),
+        (("identity", "roles_sha256"), "f" * 64, "identity.roles_sha256"),
+        (("identity", "seed"), 5, "identity.seed"),
+        (("identity", "parameters"), {"C": 3.0}, "identity.parameters"),
+        (("identity", "setting"), "laundered", "'identity'"),
+        (("command",), "gmbench run --method durall20 --dataset tiny --setting clean --seed 0", "'command'"),
+        (("command",), "rm -r --force /", "'command'"),
+        (("predictions_only",), True, "predictions_only"),
+        (("predictions_sha256",), "0" * 64, "predictions_sha256"),
+        (("schema_version",), 99, "schema 99"),
+        (("more",), 1, "'more'"),
+    ],
+)
+def test_what_was_changed_by_hand_is_named(folder: Path, keys: tuple[str, ...], value: object, field: str) -> None:
+    """A raised score, another revision, other roles, a command of something else: file and field."""
+    edit(folder, *keys, value=value)
+    assert field in wrong(folder)
+    assert str(folder) in wrong(folder)
+
+
+def test_one_wrong_record_does_not_hide_the_others(command, results: Path, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """Exit code 1, and the other one is still ok."""
+    edit(folder, "scores", "accuracy", "accuracy", value=0.99)
+    code, out, _ = command("validate", str(results))
+    assert code == 1
+    assert "2 records, 1 wrong" in out
+    assert out.count("ok  ") == 1
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("missing", "1 is missing, the first is {0}"),
+        ("doubled", "1 is there twice, the first is {0}"),
+        ("swapped", "image {1} stands where {0} is expected"),
+        ("stranger", "1 is missing, the first is {0}"),
+        ("relabelled", "labels are not those of dataset tiny: 1 differ, the first is image {0}"),
+    ],
+)
+def test_test_images_are_named(folder: Path, case: str, words: str) -> None:
+    """An id that is swapped, missing, doubled or unknown, or a wrong label, in predictions whose sha256 fits."""
+    path = folder / "predictions.parquet"
+    table = parquet.read_table(path)
+    ids, labels = table["id"].to_pylist(), table["label"].to_pylist()
+    named = words.format(*ids)
+    if case == "missing":
+        table = table.slice(1)
+    elif case == "doubled":
+        table = pyarrow.concat_tables([table.slice(0, 1), table])
+    elif case == "relabelled":
+        other = "noisy" if labels[0] != "noisy" else "real"
+        table = table.set_column(1, "label", pyarrow.array([other, *labels[1:]]))
+    else:
+        changed = [ids[1], ids[0], *ids[2:]] if case == "swapped" else ["f" * 16, *ids[1:]]
+        table = table.set_column(0, "id", pyarrow.array(changed))
+    parquet.write_table(table, path)
+    edit(folder, "predictions_sha256", value=sha256_file(path))
+    assert named in wrong(folder)
+
+
+def test_repetitions_of_different_code_do_not_share_a_row(results: Path, folder: Path) -> None:
+    """Old records stay valid history, but only among themselves."""
+    edit(folder, "identity", "method_sha256", value="0" * 64)
+    assert wrong(folder) == ""
+    assert "identity.method_sha256" in " ".join(p for of_record in validate([results]) for p in of_record.problems)
+
+
+@pytest.mark.parametrize("field", ["method_sha256", "harness_sha256", "evaluators_sha256"])
+def test_code_that_changed_since_is_a_warning_that_says_what_to_run(folder: Path, field: str) -> None:
+    """The record is still true of its own code."""
+    edit(folder, "identity", field, value="0" * 64)
+    (of_record,) = validate([folder])
+    assert of_record.ok
+    assert any(
+        "Run again: gmbench run --method mccloskey18 --dataset tiny --setting clean --seed 0 --device cpu" in warning
+        for warning in of_record.warnings
+    )
+
+
+@pytest.mark.parametrize(("field", "value"), [("git_commit", None), ("git_dirty", True)])
+def test_code_that_nobody_can_get_is_a_warning(folder: Path, field: str, value: object) -> None:
+    """No commit, or a dirty tree."""
+    edit(folder, "environment", "git_commit", value="a" * 40)
+    edit(folder, "environment", field, value=value)
+    (of_record,) = validate([folder])
+    assert of_record.ok
+    assert any(f"environment.{field}" in warning for warning in of_record.warnings)
+
+
+def test_a_path_without_records(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """One line."""
+    code, _, err = command("validate", str(tmp_path))
+    assert code == 2
+    assert "no record at" in err
+
+
+def test_a_command_says_which_cell_it_is_of() -> None:
+    """Of a run with changed parameters by path, and of transfer."""
+    command = "gmbench run --method ../my_method --dataset d --setting clean --seed 1 --set 'a=b c' --device cpu"
+    assert cell_of(command) == {
+        "method": "my-method", "dataset": "d", "setting": "clean", "seed": "1", "set": {"a": "b c"}, "device": "cpu"
+    }  # fmt: skip
+    moved = cell_of("gmbench transfer --method m --train one --test two --seed 0 --device cpu")
+    assert (moved["dataset"], moved["setting"]) == ("one", "to-two")
+
+
+class TestRerun:
+    """`--rerun`."""
+
+    def test_an_honest_record_is_made_again(self, command, folder: Path) -> None:  # type: ignore[no-untyped-def]
+        """The same predictions come out."""
+        code, out, _ = command("validate", str(folder), "--rerun", "--device", "cpu")
+        assert code == 0
+        assert "the same source for 100.0% of the test images" in out
+
+    def test_predictions_that_the_code_does_not_give(  # type: ignore[no-untyped-def]
+        self, command, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All right where the code is not: every check of the record alone passes, the run does not.
+
+        There are too few test images here for a small p, so the level is raised.
+        """
+        monkeypatch.setattr(gmbench.rerun, "LEVEL", 1.01)
+        from gmbench.scoring import score_predictions
+
+        path, sources = folder / "predictions.parquet", read_record(folder).identity.sources
+        table = parquet.read_table(path)
+        for j, source in enumerate(sources):
+            column = pyarrow.array([float(label == source) for label in table["label"].to_pylist()], pyarrow.float32())
+            table = table.set_column(2 + j, source, column)
+        parquet.write_table(table, path)
+        edit(folder, "predictions_sha256", value=sha256_file(path))
+        _, labels, probabilities = read_predictions(folder, sources)
+        for name, score in score_predictions(probabilities, labels, sources).items():
+            edit(folder, "scores", name, value=score.model_dump())
+        assert wrong(folder) == ""
+        code, out, _ = command("validate", str(folder), "--rerun", "--device", "cpu")
+        assert code == 1
+        assert "the record says 100.0%" in out
+        assert "the code does not give this record" in out
+
+    def test_noise_of_another_machine_is_no_fraud(self, folder: Path) -> None:
+        """Two images won and one lost prove nothing; twenty won and none lost do."""
+        import numpy as np
+
+        record = read_record(folder)
+        labels = np.zeros(100, int)
+        right = np.eye(3)[labels]
+
+        def answers(*wrong_rows: int) -> np.ndarray:
+            found = right.copy()
+            found[list(wrong_rows)] = np.eye(3)[1]
+            return found
+
+        claimed = record.model_copy(
+            update={
+                "scores": record.scores.model_copy(
+                    update={"accuracy": record.scores.accuracy.model_copy(update={"accuracy": 0.99})}
+                )
+            }
+        )
+        assert compared(folder, claimed, labels, answers(0), answers(1, 2)).holds
+        assert not compared(folder, claimed, labels, answers(), answers(*range(20))).holds
+
+    def test_predictions_alone_cannot_be_run_again(self, folder: Path) -> None:
+        """Then there is nothing to choose from."""
+        edit(folder, "predictions_only", value=True)
+        assert choose([folder]) is None
