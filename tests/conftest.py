@@ -112,7 +112,7 @@ def only_tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The small dataset is the only one that is registered and embedded."""
     monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
     monkeypatch.setattr(gmbench.data.card, "registered_cards", lambda: {"tiny": make_card()})
-    monkeypatch.setattr(gmbench.leaderboard.pages, "dataset_cards", dict)
+    monkeypatch.setattr(gmbench.leaderboard.pages, "registered_cards", dict)
 
 
 @pytest.fixture
