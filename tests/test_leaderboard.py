@@ -109,6 +109,17 @@ class TestAttribution:
         ]  # fmt: skip
         assert "`manifpt-rgb` has the highest accuracy (91.7 %); the tests do not separate it from `durall20`." in page
 
+    def test_equal_results_are_both_first(self, results: Path) -> None:
+        """Two methods with the same predictions are both bold, and neither is said to lead."""
+        for method in ("durall20", "manifpt-rgb"):
+            write(results, method, right(90))
+        write(results, "mccloskey18", right(30))
+        page = self.page(results)
+        assert [row(page, method)[1] for method in ("durall20", "manifpt-rgb", "mccloskey18")] == [
+            "**75.0**", "**75.0**", "25.0"
+        ]  # fmt: skip
+        assert "the tests do not separate it from `manifpt-rgb`" in page
+
     def test_a_leader_that_stands_alone(self, results: Path) -> None:
         """120 right against 60: every one of the 60 images on which they differ is won."""
         write(results, "durall20", right(120))
