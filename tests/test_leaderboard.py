@@ -24,6 +24,7 @@ from gmbench.leaderboard.findings import leading, methods_and_baselines
 from gmbench.leaderboard.pages import build_pages, stale_pages, write_pages
 from gmbench.leaderboard.paper import FIGURES
 from gmbench.records import SCHEMA_VERSION, Environment, Identity, Record, Scores, record_folder, write_record
+from gmbench.registry import methods
 
 PER_SOURCE = 40
 LABELS = np.repeat(np.arange(3), PER_SOURCE)
@@ -119,6 +120,17 @@ class TestAttribution:
             "**75.0**", "**75.0**", "25.0"
         ]  # fmt: skip
         assert "the tests do not separate it from `manifpt-rgb`" in page
+
+    def test_methods_without_a_record_are_named(self, results: Path) -> None:
+        """A reader must know which methods a table, and what is said of it, leave out."""
+        for method in methods():
+            if method not in ("wang20", "yu19"):
+                write(results, method, right(90))
+        page = self.page(results)
+        assert "Not run yet, and so not in these sentences: `wang20` and `yu19`." in page
+        write(results, "wang20", right(90))
+        write(results, "yu19", right(90))
+        assert "Not run yet" not in self.page(results)
 
     def test_a_leader_that_stands_alone(self, results: Path) -> None:
         """120 right against 60: every one of the 60 images on which they differ is won."""
