@@ -139,6 +139,8 @@ def _import_problems(method: Method) -> Iterator[str]:
 
 
 def _node_problems(node: ast.AST, method: Method) -> Iterator[str]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield from _test_problems(node)
     if isinstance(node, ast.Import):
         for alias in node.names:
             yield from _module_problems(alias.name, method)
@@ -148,6 +150,14 @@ def _node_problems(node: ast.AST, method: Method) -> Iterator[str]:
         yield f"a method has no business with {node.id}"
     elif isinstance(node, ast.Attribute) and node.attr in PRYING_ATTRIBUTES:
         yield f"a method has no business with {node.attr}"
+
+
+def _test_problems(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """Tests are neither looked at nor in the method's digest, so nothing that runs may come from them."""
+    module = (getattr(node, "module", None) or "").split(".")
+    for name in (*module, *(part for alias in node.names for part in alias.name.split("."))):
+        if name.startswith("test_"):
+            yield f"{name} is a test, which a method may not import"
 
 
 def _module_problems(module: str, method: Method, names: Sequence[str] = ()) -> Iterator[str]:

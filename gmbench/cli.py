@@ -29,6 +29,14 @@ data = typer.Typer(help="Import datasets, publish them, get them from the Hub.",
 app.add_typer(data, name="data")
 
 
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Changes a parameter. Repeatable.")
+]
+Repetition = Annotated[int, typer.Option(min=0, help="Which repetition: 0, 1, 2, …")]
+Results = Annotated[Path, typer.Option(help="Where records go.")]
+
+
 class Listed(StrEnum):
     methods = "methods"
     datasets = "datasets"
@@ -43,13 +51,10 @@ def run(
     setting: Annotated[
         str, typer.Option(help="How the images reach the method: clean, few-shot-10, laundered, clean-to-laundered.")
     ] = "clean",
-    seed: Annotated[int, typer.Option(min=0, help="Which repetition: 0, 1, 2, …")] = 0,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Changes a parameter of the method. Repeatable."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    out: Annotated[Path, typer.Option(help="Where records go.")] = Path("results"),
+    seed: Repetition = 0,
+    set_: Changes = None,
+    device: Device = "auto",
+    out: Results = Path("results"),
 ) -> None:
     """Fit a method on a dataset, attribute the test images, and leave a record of the scores."""
     _perform(method, dataset, setting, seed, set_, device, out)
@@ -60,13 +65,10 @@ def transfer(
     method: Annotated[str, typer.Option(help="Slug of a method, or a path to its folder.")],
     train: Annotated[str, typer.Option(help="The dataset to fit on.")],
     test: Annotated[str, typer.Option(help="The dataset to attribute the test images of.")],
-    seed: Annotated[int, typer.Option(min=0, help="Which repetition: 0, 1, 2, …")] = 0,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Changes a parameter of the method. Repeatable."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    out: Annotated[Path, typer.Option(help="Where records go.")] = Path("results"),
+    seed: Repetition = 0,
+    set_: Changes = None,
+    device: Device = "auto",
+    out: Results = Path("results"),
 ) -> None:
     """Fit a method on one dataset and attribute another one's test images, over the sources that both have."""
     from gmbench.settings import TRANSFER
@@ -79,31 +81,35 @@ def sweep(
     methods: Annotated[str, typer.Option(help="Slugs, separated by commas, or all.")] = "all",
     datasets: Annotated[str, typer.Option(help="Slugs, separated by commas, or all embedded ones.")] = "all",
     settings: Annotated[
-        str, typer.Option(help="Settings, separated by commas; to-DATASET is transfer to it.")
-    ] = "clean,few-shot-10,laundered,clean-to-laundered",
+        str,
+        typer.Option(
+            help="Settings, separated by commas (to-DATASET is transfer to it), or all of the leaderboard but transfer."
+        ),
+    ] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    out: Annotated[Path, typer.Option(help="Where records go.")] = Path("results"),
+    device: Device = "auto",
+    out: Results = Path("results"),
 ) -> None:
     """Run the missing cells of a matrix. A cell that fails does not stop the others. Exit code 1 if one failed."""
     from gmbench.data.card import dataset_cards, find_dataset
     from gmbench.registry import find_method
     from gmbench.registry import methods as known
     from gmbench.settings import find_setting
+    from gmbench.sweep import SETTINGS, matrix
+    from gmbench.sweep import sweep as perform_all
 
+    chosen_methods = [find_method(slug) for slug in _names("--methods", methods, list(known()))]
     embedded = [card.slug for card in dataset_cards().values() if card.embedded]
-    chosen_methods = [find_method(slug) for slug in _names(methods, list(known()))]
-    chosen_datasets = [find_dataset(slug) for slug in _names(datasets, embedded)]
-    chosen_settings = _names(settings, [])
+    chosen_datasets = [find_dataset(slug) for slug in _names("--datasets", datasets, embedded)]
+    chosen_settings = _names("--settings", settings, list(SETTINGS))
     for setting in chosen_settings:
         find_setting(setting)
 
-    from gmbench import sweep as sweeping
     from gmbench.device import resolve_device
     from gmbench.report import print_swept
 
-    runs = list(sweeping.matrix(chosen_methods, chosen_datasets, chosen_settings, seeds, resolve_device(device)))
-    swept = sweeping.sweep(runs, out, _progress())
+    runs = list(matrix(chosen_methods, chosen_datasets, chosen_settings, seeds, resolve_device(device)))
+    swept = perform_all(runs, out, _progress())
     print_swept(_console(), swept)
     if swept.failed:
         raise typer.Exit(1)
@@ -112,7 +118,7 @@ def sweep(
 @app.command()
 def evaluate(
     record: Annotated[Path, typer.Argument(help="A record's folder.")],
-    write: Annotated[bool, typer.Option("--write", help="Replace the record's scores if they differ.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Replace the record's scores by these.")] = False,
 ) -> None:
     """Compute a record's scores anew from its predictions and cached features. Exit code 1 if they differ."""
     from gmbench.provenance import evaluators_sha256
@@ -122,12 +128,11 @@ def evaluate(
 
     evaluation = evaluate_record(record, _progress())
     print_evaluation(_console(), evaluation)
-    if evaluation.scores == evaluation.record.scores:
-        return
-    if not write:
+    if write:
+        replace_scores(record, evaluation.scores, evaluators_sha256(), evaluation.with_features)
+        _console().print(f"wrote {record}", highlight=False, soft_wrap=True)
+    elif evaluation.scores != evaluation.record.scores:
         raise typer.Exit(1)
-    replace_scores(record, evaluation.scores, evaluators_sha256())
-    _console().print(f"wrote {record}", highlight=False, soft_wrap=True)
 
 
 @app.command("list")
@@ -194,7 +199,7 @@ def build(
     reals: Annotated[
         Path | None, typer.Option(help="Folder with the real images' files (default: found or downloaded).")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Make an embedded dataset again: train its generators, sample them, assign roles, write the files."""
     from gmbench.data.card import find_dataset
@@ -223,7 +228,7 @@ def audit(
             help="How far from chance (0) to certainty (1) brightness, colour and file size may tell sources.",
         ),
     ] = 0.5,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     json: Annotated[Path | None, typer.Option(help="A file for the report.")] = None,
 ) -> None:
     """Check whether a dataset is a fair benchmark. Exit code 1 if a check fails."""
@@ -296,7 +301,7 @@ def submit(
     method: Annotated[str, typer.Argument(help="Slug of a method, or a path to its folder.")],
     datasets: Annotated[str, typer.Option(help="Slugs, separated by commas, or all embedded ones.")] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     folder: Annotated[Path, typer.Option(help="Holds results/ and gets the pages.")] = Path("leaderboards"),
     predictions: Annotated[
         Path | None, typer.Option(help="A parquet file of probabilities, of a method without published code.")
@@ -323,7 +328,7 @@ def submit(
         )
     else:
         embedded = [card.slug for card in dataset_cards().values() if card.embedded]
-        cards = [find_dataset(slug) for slug in _names(datasets, embedded)]
+        cards = [find_dataset(slug) for slug in _names("--datasets", datasets, embedded)]
         submitted = submitting.submit(found, cards, seeds, resolve_device(device), folder, _progress())
     print_submitted(_console(), found, submitted)
     if submitted.swept.failed:
@@ -391,10 +396,8 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 5000,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Decides the trained weights.")] = 0,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Changes a parameter. Repeatable.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    set_: Changes = None,
+    device: Device = "auto",
 ) -> None:
     """Train a generative model on real images."""
     from gmbench.generators import find_generator
@@ -419,7 +422,7 @@ def sample(
     n: Annotated[int, typer.Option("-n", min=1, help="How many images.")],
     out: Annotated[Path, typer.Option(help="A folder for PNG files, or a file that ends in .parquet.")],
     seed: Annotated[int, typer.Option(min=0, help="Decides the images.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Sample a trained generative model."""
     from gmbench.device import resolve_device
@@ -476,7 +479,7 @@ def sample_data(
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
     steps: Annotated[int | None, typer.Option(min=1, help="Of denoising (default: the pipeline's own).")] = None,
     pipeline: Annotated[str | None, typer.Option(help="Another pipeline: a repository or a folder.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Sample a source that has a public diffusers pipeline. A stopped sampling goes on.
 
@@ -580,9 +583,12 @@ def _perform(
     print_outcome(_console(), perform(asked, out, _progress()))
 
 
-def _names(given: str, all_: list[str]) -> list[str]:
+def _names(option: str, given: str, all_: list[str]) -> list[str]:
     """The names in a list separated by commas; `all` stands for all of them."""
-    return all_ if given == "all" else [name.strip() for name in given.split(",") if name.strip()]
+    names = all_ if given == "all" else [name.strip() for name in given.split(",") if name.strip()]
+    if not names:
+        raise ParameterError(f"{option}: expected names separated by commas, or all, got '{given}'.")
+    return names
 
 
 def _write_json(path: Path | None, content: Any) -> None:

@@ -184,9 +184,22 @@ def write_record(
     return record
 
 
-def replace_scores(folder: Path, scores: Scores, evaluators_sha256: str) -> None:
-    """Writes scores that were computed anew into a record; its predictions stay as they are."""
+def replace_scores(folder: Path, scores: Scores, evaluators_sha256: str, with_features: bool) -> None:
+    """Writes scores that were computed anew into a record; its predictions stay as they are.
+
+    Args:
+        evaluators_sha256: of the code that computed them.
+        with_features: whether FDR and NMI were computed too.
+
+    Raises:
+        RecordError: they were not, and are by other code than `evaluators_sha256` says.
+    """
     record = read_record(folder)
+    if scores.fdr is not None and not with_features and record.identity.evaluators_sha256 != evaluators_sha256:
+        raise RecordError(
+            f"{folder / RECORD}: FDR and NMI are by other evaluators, and the features are no longer in the cache. "
+            f"Remove {folder} and run its command again."
+        )
     identity = record.identity.model_copy(update={"evaluators_sha256": evaluators_sha256})
     write_text(folder / RECORD, _as_text(record.model_copy(update={"scores": scores, "identity": identity})))
 

@@ -18,7 +18,7 @@ from gmbench.data.dataset import load_dataset
 from gmbench.errors import ParameterError, RecordError
 from gmbench.files import ensure_writable
 from gmbench.leaderboard.entries import images_problem
-from gmbench.leaderboard.pages import RESULTS, build_pages, write_pages
+from gmbench.leaderboard.pages import RESULTS, update_pages
 from gmbench.progress import Progress
 from gmbench.provenance import environment, evaluators_sha256
 from gmbench.records import SCHEMA_VERSION, Identity, Record, Scores, record_folder, write_record
@@ -26,9 +26,8 @@ from gmbench.registry import Method
 from gmbench.scoring import score_predictions
 from gmbench.seeds import seed_from
 from gmbench.settings import TRANSFER, find_setting
-from gmbench.sweep import Swept, matrix, sweep
+from gmbench.sweep import SETTINGS, Swept, matrix, sweep
 
-SETTINGS = ("clean", "few-shot-10", "laundered", "clean-to-laundered")
 NOT_STATED = "not stated"
 
 
@@ -65,7 +64,7 @@ def submit(
         if set(one.sources) & set(other.sources):
             runs += matrix([method], [one], [TRANSFER + other.slug], seeds, device)
     swept = sweep(runs, results, progress)
-    pages = [] if swept.failed else _changed_pages(leaderboards)
+    pages = [] if swept.failed else update_pages(leaderboards)
     return Submitted(swept, pages, _to_commit(method, leaderboards))
 
 
@@ -137,7 +136,7 @@ def submit_predictions(
         predictions_only=True,
     )
     write_record(record_folder(leaderboards / RESULTS, identity), record, test.ids, test.labels, probabilities)
-    return Submitted(Swept(ran=1), _changed_pages(leaderboards), _to_commit(method, leaderboards))
+    return Submitted(Swept(ran=1), update_pages(leaderboards), _to_commit(method, leaderboards))
 
 
 def read_submission(path: Path, ids: np.ndarray, sources: Sequence[str]) -> np.ndarray:
@@ -174,15 +173,6 @@ def read_submission(path: Path, ids: np.ndarray, sources: Sequence[str]) -> np.n
         if is_wrong.any():
             raise RecordError(f"{path}: the row of image {ids[is_wrong.argmax()]} {problem}.")
     return probabilities
-
-
-def _changed_pages(leaderboards: Path) -> list[Path]:
-    """Writes the pages; returns those that are now others."""
-    pages = {leaderboards / name: text.encode() for name, text in build_pages(leaderboards).items()}
-    changed = [path for path, content in pages.items() if not path.is_file() or path.read_bytes() != content]
-    if changed:
-        write_pages(leaderboards)
-    return changed
 
 
 def _to_commit(method: Method, leaderboards: Path) -> list[Path]:

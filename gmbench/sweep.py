@@ -14,6 +14,9 @@ from gmbench.registry import Method
 from gmbench.runner import Run, perform
 from gmbench.settings import TRANSFER
 
+SETTINGS = ("clean", "few-shot-10", "laundered", "clean-to-laundered")
+"""Those that the leaderboard shows, less transfer."""
+
 
 @dataclass
 class Swept:

@@ -316,7 +316,7 @@ class TestCommand:
     def embedded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """The folder of an embedded dataset that is not there yet."""
         monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tmp_path / "embedded")
-        monkeypatch.setattr(gmbench.data.card, "dataset_cards", lambda: {"tiny": make_card()})
+        monkeypatch.setattr(gmbench.data.card, "registered_cards", lambda: {"tiny": make_card()})
         monkeypatch.setenv("COLUMNS", "80")
         return tmp_path / "embedded" / "tiny"
 

@@ -124,6 +124,9 @@ class TestReading:
             ("import gc", "no business with gc"),
             ("import sys; frame = sys._getframe(1)", "no business with _getframe"),
             ("exec('1')", "no business with exec"),
+            ("from . import test_hidden", "test_hidden is a test"),
+            ("from .test_hidden import fit", "test_hidden is a test"),
+            ("import test_hidden", "test_hidden is a test"),
         ],
     )
     def test_private_parts_of_the_harness(self, tmp_path: Path, line: str, words: str) -> None:

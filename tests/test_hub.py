@@ -90,6 +90,21 @@ class TestThereAndBack:
         assert load_dataset(card, Cache(), Progress()).revision == revision
         assert len(hub.seen) == requests
 
+    def test_encoders_go_with_the_images(self, hub: Hub, card: DatasetCard) -> None:
+        """They count as here once they are, and are checked as images are."""
+        card = card.model_copy(update={"encoders": {"sl": "encoders/sl.safetensors"}})
+        folder = data_folder() / "tiny"
+        (folder / "encoders").mkdir(parents=True)
+        (folder / "encoders" / "sl.safetensors").write_bytes(b"weights")
+        write_dataset(folder, card)
+        push_dataset(card, False, Progress())
+        (folder / "encoders" / "sl.safetensors").write_bytes(b"others")
+        with pytest.raises(DataError, match=r"sl\.safetensors is not the file of the manifest"):
+            verified_folder(card)
+        shutil.rmtree(folder)
+        assert (pull(card) / "encoders" / "sl.safetensors").read_bytes() == b"weights"
+        assert state_of(card).word == "cached"
+
     def test_a_stopped_push_goes_on(self, hub: Hub, card: DatasetCard) -> None:
         """Objects that arrived are not uploaded again; before the end there is no commit with half of them."""
         write_dataset(data_folder() / "tiny", card)

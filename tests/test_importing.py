@@ -26,7 +26,7 @@ from gmbench.data import importing
 from gmbench.data.card import ROLES, data_folder, find_dataset, read_card
 from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.data.decoding import Options, Refused, decode
-from gmbench.data.importing import Report, import_dataset, new_card, normalised, source_matcher, to_toml
+from gmbench.data.importing import Report, card_toml, import_dataset, new_card, normalised, source_matcher
 from gmbench.data.storage import image_id, read_manifest
 from gmbench.errors import DataError, OutputError
 from gmbench.progress import Progress
@@ -528,7 +528,7 @@ class TestNew:
         card = find_dataset("gm-chq")
         titles = {"title": 'a "b" \\ \x7f \t', "description": "日本 😀"}
         changed = card.model_copy(update=titles)
-        (tmp_path / "card.toml").write_text(to_toml(changed.model_dump(exclude_defaults=True)), encoding="utf-8")
+        (tmp_path / "card.toml").write_text(card_toml(changed), encoding="utf-8")
         assert read_card(tmp_path / "card.toml") == changed
 
     @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ class TestTransfer:
         sources = {"coarse": card.sources["noisy"], "blurred": card.sources["blurred"]}
         card = card.model_copy(update={"sources": sources})
         monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tmp_path)
-        monkeypatch.setattr(gmbench.data.card, "dataset_cards", lambda: {"other": card, "tiny": tiny.card})
+        monkeypatch.setattr(gmbench.data.card, "registered_cards", lambda: {"other": card, "tiny": tiny.card})
         folder = write_dataset(tmp_path / "other", card, first_seed=10)
         return load_dataset(card, Cache(), Progress(), folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import gmbench.runner
 import gmbench.training
 from gmbench.data.card import DatasetCard
 from gmbench.records import read_record
+from gmbench.sweep import SETTINGS
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +29,7 @@ def _two_datasets(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     cards: dict[str, DatasetCard] = {"tiny": make_card(), "other": make_card("other", per_source=40)}
     write_dataset(home / "other", cards["other"], first_seed=10)
     monkeypatch.setattr(gmbench.data.card, "EMBEDDED", home)
-    monkeypatch.setattr(gmbench.data.card, "dataset_cards", lambda: cards)
+    monkeypatch.setattr(gmbench.data.card, "registered_cards", lambda: cards)
 
 
 class TestSweep:
@@ -71,6 +73,20 @@ class TestSweep:
         assert "1 run, 0 recorded before" in printed
         assert "FAILED: bug tiny clean 0: ZeroDivisionError: division by zero" in printed
         assert "skipped: shy tiny clean 0: shy cannot run on tiny: too small" in printed
+
+    def test_all_settings(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """By default, and asked for as `all`: the four that the leaderboard shows."""
+        asked = ("sweep", "--methods", "mccloskey18", "--datasets", "tiny", "--seeds", "1", "--out", str(tmp_path))
+        assert "4 run, 0 recorded before" in command(*asked)[1]
+        assert "0 run, 4 recorded before" in command(*asked, "--settings", "all")[1]
+        assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == sorted(SETTINGS)
+
+    @pytest.mark.parametrize("option", ["--methods", "--datasets", "--settings"])
+    def test_nothing_asked_for(self, command, tmp_path: Path, option: str) -> None:  # type: ignore[no-untyped-def]
+        """An empty list is an error and not an empty matrix."""
+        code, _, err = command("sweep", option, ",", "--out", str(tmp_path))
+        assert code == 2
+        assert f"{option}: expected names separated by commas, or all" in err
 
     def test_a_typo_is_found_before_anything_runs(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
         """Of a method, a dataset or a setting."""
@@ -181,6 +197,24 @@ class TestEvaluate:
         code, printed, _ = command("evaluate", str(folder))
         assert code == 0
         assert "no longer in the cache" in printed
+
+    def test_scores_of_other_evaluators(  # type: ignore[no-untyped-def]
+        self, command, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """With features the record is brought up to date; without, FDR would pass for theirs, and that is refused."""
+        path, now = folder / "record.json", read_record(folder).identity.evaluators_sha256
+        content = json.loads(path.read_text())
+        content["identity"]["evaluators_sha256"] = "0" * 64
+        path.write_text(json.dumps(content))
+        cache = os.environ["GMBENCH_CACHE"]
+        monkeypatch.setenv("GMBENCH_CACHE", str(tmp_path / "empty"))
+        code, _, err = command("evaluate", str(folder), "--write")
+        assert code == 2
+        assert "features are no longer in the cache" in err
+        assert read_record(folder).identity.evaluators_sha256 == "0" * 64
+        monkeypatch.setenv("GMBENCH_CACHE", cache)
+        assert command("evaluate", str(folder), "--write")[0] == 0
+        assert read_record(folder).identity.evaluators_sha256 == now
 
     def test_nothing_there(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
         """One line."""

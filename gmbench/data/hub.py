@@ -93,8 +93,7 @@ def _check_pulled(card: DatasetCard, folder: Path) -> None:
     manifest = read_manifest(folder)
     if manifest.dataset != card.slug:
         raise DataError(f"{card.repository} holds '{manifest.dataset}', expected '{card.slug}'.")
-    expected = {name: stored.sha256 for name, stored in manifest.files.items()} | manifest.encoders
-    for name, sha256 in expected.items():
+    for name, sha256 in manifest.sha256.items():
         path = folder / name
         if not path.is_file():
             raise DataError(f"{card.repository} has no {name}, which its manifest names. It has to be pushed again.")

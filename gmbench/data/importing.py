@@ -657,9 +657,16 @@ def _write_about(
     manifest = Manifest(dataset=card.slug, files=files, roles_sha256=digest, sources=outside, provenance=provenance)
     stored = card.with_sources(outside, manifold)
     if card.slug not in registered_cards():
-        write_text(new / CARD, to_toml(stored.model_dump(exclude_defaults=True)))
+        write_text(new / CARD, card_toml(stored))
     write_text(new / "README.md", import_readme(stored, card, manifest))
     write_text(new / MANIFEST, json.dumps(manifest.model_dump(), indent=2) + "\n")
+
+
+def card_toml(card: DatasetCard) -> str:
+    """A card as the file that `read_card` reads."""
+    import tomli_w
+
+    return tomli_w.dumps(card.model_dump(exclude_defaults=True))
 
 
 def import_readme(stored: DatasetCard, card: DatasetCard, manifest: Manifest) -> str:
@@ -691,24 +698,3 @@ def import_readme(stored: DatasetCard, card: DatasetCard, manifest: Manifest) ->
 |---|---|---|---|---|
 {rows}
 """
-
-
-def to_toml(values: dict[str, Any]) -> str:
-    """A card as TOML: strings, numbers, lists and tables."""
-    plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
-    lines = [f"{name} = {_toml(value)}" for name, value in plain.items()]
-    for name, table in values.items():
-        if name == "sources":
-            for source, entry in table.items():
-                lines += ["", f"[sources.{source}]", *(f"{key} = {_toml(value)}" for key, value in entry.items())]
-        elif isinstance(table, dict):
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(name)} = {_toml(each)}" for name, each in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(each) for each in value) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

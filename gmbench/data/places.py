@@ -88,7 +88,7 @@ def cached_folder(card: DatasetCard) -> Path | None:
         manifest = read_manifest(folder)
     except DataError:
         return None
-    return folder if all((folder / name).is_file() for name in [*manifest.files, *manifest.encoders.values()]) else None
+    return folder if all((folder / name).is_file() for name in manifest.sha256) else None
 
 
 def present_sources(card: DatasetCard, folder: Path) -> tuple[str, ...]:

@@ -48,10 +48,14 @@ class Manifest(Strict):
     provenance: dict[str, Any] = {}
 
     @property
+    def sha256(self) -> dict[str, str]:
+        """Of every file of images and every encoder, by its path."""
+        return {path: stored.sha256 for path, stored in self.files.items()} | self.encoders
+
+    @property
     def revision(self) -> str:
         """Names the content: 40 hexadecimal digits from the sha256 of the images' and the encoders' files."""
-        digests = {path: stored.sha256 for path, stored in self.files.items()} | self.encoders
-        text = "\n".join(f"{path} {sha256}" for path, sha256 in sorted(digests.items()))
+        text = "\n".join(f"{path} {sha256}" for path, sha256 in sorted(self.sha256.items()))
         return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
@@ -205,20 +209,20 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:
-    """Checks that every role's file is there with the bytes that the manifest names.
+    """Checks that every role's file and every encoder is there with the bytes that the manifest names.
 
     Raises:
         DataError: a role is missing, or a file is missing, truncated or altered; the message names it.
     """
     for role in ROLES:
         role_files(manifest, role)
-    for name, stored in manifest.files.items():
+    for name, expected in manifest.sha256.items():
         path = folder / name
         if not path.is_file():
             raise DataError(f"{path} is missing. Restore the file.")
-        if (digest := sha256_file(path)) != stored.sha256:
+        if (digest := sha256_file(path)) != expected:
             raise DataError(
-                f"{path} is not the file of the manifest: expected sha256 {stored.sha256[:12]}…, got {digest[:12]}…. "
+                f"{path} is not the file of the manifest: expected sha256 {expected[:12]}…, got {digest[:12]}…. "
                 "Restore the file."
             )
 

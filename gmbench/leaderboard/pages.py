@@ -37,8 +37,24 @@ def stale_pages(folder: Path) -> list[Path]:
     Raises:
         RecordError: a record is damaged or at odds with its predictions.
     """
-    pages = {folder / name: text.encode() for name, text in build_pages(folder).items()}
-    return [path for path, content in pages.items() if not path.is_file() or path.read_bytes() != content]
+    return list(_stale(folder))
+
+
+def update_pages(folder: Path) -> list[Path]:
+    """Writes the stale pages in `folder`, and returns them; the others are left alone.
+
+    Raises:
+        RecordError: a record is damaged or at odds with its predictions.
+    """
+    stale = _stale(folder)
+    for path, text in stale.items():
+        write_text(path, text)
+    return list(stale)
+
+
+def _stale(folder: Path) -> dict[Path, str]:
+    pages = {folder / name: text for name, text in build_pages(folder).items()}
+    return {path: text for path, text in pages.items() if not path.is_file() or path.read_bytes() != text.encode()}
 
 
 def build_pages(folder: Path) -> dict[str, str]:
