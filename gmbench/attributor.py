@@ -32,6 +32,8 @@ class RunContext:
             their test images, so that the same fit is not done twice.
         progress: shows long work to the user.
         encoder: gives the encoder `sl` or `ssl` that goes with the dataset.
+        precision: of the training of networks, as lightning-fabric names it: `32-true`, or `bf16-mixed`, in which
+            convolutions and products of matrices compute in bfloat16. Answers are always computed in 32 bits.
     """
 
     manifold: ImageSet
@@ -41,6 +43,7 @@ class RunContext:
     scratch: Path
     progress: Progress
     encoder: Callable[[str], Encoder]
+    precision: str = "32-true"
 
 
 class Attributor(ABC):

@@ -71,14 +71,19 @@ class Cache:
         return result
 
     def mapped(
-        self, kind: str, shape: tuple[int, ...], batches: Callable[[], Iterator[np.ndarray]], **parts: Any
+        self,
+        kind: str,
+        shape: tuple[int, ...],
+        batches: Callable[[], Iterator[np.ndarray]],
+        dtype: type[np.generic] = np.uint8,
+        **parts: Any,
     ) -> np.ndarray:
-        """The uint8 array of a `kind` that `parts` decide, memory-mapped: written batch by batch if it is not kept."""
+        """The array of a `kind` that `parts` decide, memory-mapped: written batch by batch if it is not kept."""
         path = self.path(kind, ".npy", **parts)
         if (kept := load_array(path, mmap_mode="r")) is not None:
             return kept
         with replacing(path) as aside:
-            result = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
+            result = np.lib.format.open_memmap(aside, mode="w+", dtype=dtype, shape=shape)
             row = 0
             for batch in batches():
                 result[row : row + len(batch)] = batch

@@ -37,6 +37,14 @@ Repetition = Annotated[int, typer.Option(min=0, help="Which repetition: 0, 1, 2,
 Results = Annotated[Path, typer.Option(help="Where records go.")]
 
 
+class PrecisionName(StrEnum):
+    single = "32-true"
+    mixed = "bf16-mixed"
+
+
+Precision = Annotated[PrecisionName, typer.Option(help="Of the training of networks; bf16-mixed is for recent GPUs.")]
+
+
 class Listed(StrEnum):
     methods = "methods"
     datasets = "datasets"
@@ -54,10 +62,11 @@ def run(
     seed: Repetition = 0,
     set_: Changes = None,
     device: Device = "auto",
+    precision: Precision = PrecisionName.single,
     out: Results = Path("results"),
 ) -> None:
     """Fit a method on a dataset, attribute the test images, and leave a record of the scores."""
-    _perform(method, dataset, setting, seed, set_, device, out)
+    _perform(method, dataset, setting, seed, set_, device, precision, out)
 
 
 @app.command()
@@ -68,12 +77,13 @@ def transfer(
     seed: Repetition = 0,
     set_: Changes = None,
     device: Device = "auto",
+    precision: Precision = PrecisionName.single,
     out: Results = Path("results"),
 ) -> None:
     """Fit a method on one dataset and attribute another one's test images, over the sources that both have."""
     from gmbench.settings import TRANSFER
 
-    _perform(method, train, TRANSFER + test, seed, set_, device, out)
+    _perform(method, train, TRANSFER + test, seed, set_, device, precision, out)
 
 
 @app.command()
@@ -88,6 +98,7 @@ def sweep(
     ] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
     device: Device = "auto",
+    precision: Precision = PrecisionName.single,
     out: Results = Path("results"),
 ) -> None:
     """Run the missing cells of a matrix. A cell that fails does not stop the others. Exit code 1 if one failed."""
@@ -108,7 +119,8 @@ def sweep(
     from gmbench.device import resolve_device
     from gmbench.report import print_swept
 
-    runs = list(matrix(chosen_methods, chosen_datasets, chosen_settings, seeds, resolve_device(device)))
+    where = resolve_device(device)
+    runs = list(matrix(chosen_methods, chosen_datasets, chosen_settings, seeds, where, precision.value))
     swept = perform_all(runs, out, _progress())
     print_swept(_console(), swept)
     if swept.failed:
@@ -567,7 +579,14 @@ def main() -> None:
 
 
 def _perform(
-    method: str, dataset: str, setting: str, seed: int, set_: list[str] | None, device: str, out: Path
+    method: str,
+    dataset: str,
+    setting: str,
+    seed: int,
+    set_: list[str] | None,
+    device: str,
+    precision: PrecisionName,
+    out: Path,
 ) -> None:
     from gmbench.data.card import find_dataset
     from gmbench.registry import find_method
@@ -579,7 +598,7 @@ def _perform(
     from gmbench.report import print_outcome
     from gmbench.runner import Run, perform
 
-    asked = Run(found_method, card, setting, seed, given, resolve_device(device))
+    asked = Run(found_method, card, setting, seed, given, resolve_device(device), precision.value)
     print_outcome(_console(), perform(asked, out, _progress()))
 
 

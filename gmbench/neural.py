@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gmbench.attributor import Attributor, RunContext
+from gmbench.cache import Cache
 from gmbench.data.images import ImageSet
+from gmbench.files import sha256_file
 from gmbench.networks import FeatureNetwork, channel_moments
+from gmbench.progress import Progress
+from gmbench.provenance import harness_sha256
 from gmbench.spaces.rgb import RGB
 from gmbench.training import Inputs, TrainingOptions, apply_network, train_classifier
+
+BATCH = 256
 
 
 class NetworkAttributor(Attributor):
@@ -97,12 +106,29 @@ class Vectors:
     def __init__(self, vectors: np.ndarray) -> None:
         self.vectors = vectors
 
+    @classmethod
+    def kept(cls, inputs: Inputs, cache: Cache, progress: Progress, **parts: Any) -> Vectors:
+        """The vectors of `inputs`, computed once and read from the disk since.
+
+        Args:
+            inputs: give float32 (len(rows), d).
+            parts: what decides them besides the code, as JSON values.
+        """
+        width = inputs.batch(np.arange(1)).shape[1]
+        rows = np.array_split(np.arange(len(inputs)), -(-len(inputs) // BATCH))
+
+        def batches() -> Iterator[np.ndarray]:
+            return (inputs.batch(some) for some in progress.track(rows, "vectors", len(rows)))
+
+        code = [harness_sha256(), sha256_file(Path(inspect.getfile(type(inputs))))]
+        return cls(cache.mapped("vectors", (len(inputs), width), batches, np.float32, code=code, **parts))
+
     def __len__(self) -> int:
         return len(self.vectors)
 
     def batch(self, rows: np.ndarray) -> np.ndarray:
         """float32 (len(rows), d)."""
-        return self.vectors[rows]
+        return np.asarray(self.vectors[rows])
 
 
 def moments_of(inputs: Inputs, at_most: int = 4096) -> tuple[Tensor, Tensor]:

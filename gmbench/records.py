@@ -58,7 +58,7 @@ class Identity(Strict):
 
     `given` are those of `parameters` that differ from the method's defaults. `tested_on` is another dataset than the
     one that the method was fitted on. `harness_sha256` is of the code that decides predictions and features,
-    `evaluators_sha256` of the code that makes scores from them.
+    `evaluators_sha256` of the code that makes scores from them. `precision` is that of the training of networks.
     """
 
     dataset: str
@@ -78,11 +78,13 @@ class Identity(Strict):
     evaluators_sha256: str
     packages: dict[str, str]
     device: str
+    precision: str = "32-true"
 
     @property
     def entry(self) -> str:
-        """The name of this row: the method's slug, and the parameters that were changed from their defaults."""
-        changes = "+".join(f"{name}={quote(str(value), safe='')}" for name, value in self.given.items())
+        """The name of this row: the method's slug, and what was changed from its default."""
+        changed = self.given if self.precision == "32-true" else self.given | {"precision": self.precision}
+        changes = "+".join(f"{name}={quote(str(value), safe='')}" for name, value in changed.items())
         if len(changes) > LONGEST_CHANGES:
             changes = hashlib.sha256(changes.encode()).hexdigest()[:16]
         return f"{self.method}+{changes}" if changes else self.method

@@ -77,7 +77,13 @@ def rerun(folder: Path, device: str, progress: Progress) -> Rerun:
     method = find_method(identity.method)
     with TemporaryDirectory() as home:
         asked = Run(
-            method, find_dataset(identity.dataset), identity.setting, identity.repetition, identity.given, device
+            method,
+            find_dataset(identity.dataset),
+            identity.setting,
+            identity.repetition,
+            identity.given,
+            device,
+            identity.precision,
         )
         outcome = perform(asked, Path(home) / "results", progress, Cache(Path(home) / "cache"))
         again_ids, _, again = read_predictions(outcome.folder, identity.sources)

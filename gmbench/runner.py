@@ -56,6 +56,7 @@ class Run:
     repetition: int = 0
     given: Mapping[str, Value] | None = None
     device: str = "cpu"
+    precision: str = "32-true"
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,9 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
         if (reason := attributor.skip(card)) is not None:
             raise CannotRunError(f"{run.method.slug} cannot run on {card.slug}: {reason}.")
     made_in = environment(run.device)
-    encoder = _encoder_of(dataset.card)
     scratch = _scratch(cache, identity, roles)
-    context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress, encoder)
+    encoder = _encoder_of(dataset)
+    context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress, encoder, run.precision)
     probabilities, features, seconds = _measure(attributor, roles, context)
     assert roles.test.labels is not None
     choices = design_choices((roles.tested_on or dataset).card, identity.sources)
@@ -142,8 +143,11 @@ def _measure(
 def _scratch(cache: Cache, identity: Identity, roles: Roles) -> Path:
     """The folder of what is fitted: named by all that decides it, and not by what it is tested on."""
     decides = identity.model_dump(
-        include={"method", "method_sha256", "parameters", "seed", "sources", "harness_sha256", "packages", "device"}
-    )
+        include={
+            "method", "method_sha256", "parameters", "seed", "sources", "harness_sha256", "packages", "device",
+            "precision",
+        }
+    )  # fmt: skip
     images = {role: getattr(roles, role).digest for role in ("manifold", "train", "val")}
     folder = cache.path("fits", **decides, **images)
     folder.mkdir(exist_ok=True)
@@ -191,6 +195,7 @@ def _command(run: Run, identity: Identity) -> str:
             f"{verb} --seed {identity.repetition}",
             *(f"--set {shlex.quote(f'{name}={value}')}" for name, value in identity.given.items()),
             f"--device {identity.device}",
+            *([f"--precision {identity.precision}"] if identity.precision != "32-true" else []),
         ]
     )
 
@@ -215,6 +220,7 @@ def _identity(run: Run, dataset: Dataset, roles: Roles, parameters: dict[str, Va
         evaluators_sha256=evaluators_sha256(),
         packages=package_versions(),
         device=run.device,
+        precision=run.precision,
     )
 
 
@@ -230,11 +236,11 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = round(time.perf_counter() - started, 2)
 
 
-def _encoder_of(card: DatasetCard) -> Callable[[str], Encoder]:
+def _encoder_of(dataset: Dataset) -> Callable[[str], Encoder]:
     def encoder(kind: str) -> Encoder:
         from gmbench.encoders import find_encoder
 
-        return find_encoder(card, kind)
+        return find_encoder(dataset.card, kind, dataset.folder)
 
     return encoder
 

@@ -50,9 +50,14 @@ def sweep(runs: Sequence[Run], results: Path, progress: Progress) -> Swept:
 
 
 def matrix(
-    methods: Sequence[Method], datasets: Sequence[DatasetCard], settings: Sequence[str], seeds: int, device: str
+    methods: Sequence[Method],
+    datasets: Sequence[DatasetCard],
+    settings: Sequence[str],
+    seeds: int,
+    device: str,
+    precision: str = "32-true",
 ) -> Iterator[Run]:
     """All runs, the first repetition of each before the second of any; no dataset is transferred to itself."""
     for repetition, dataset, setting, method in product(range(seeds), datasets, settings, methods):
         if setting != TRANSFER + dataset.slug:
-            yield Run(method, dataset, setting, repetition, None, device)
+            yield Run(method, dataset, setting, repetition, None, device, precision)

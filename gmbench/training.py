@@ -83,6 +83,8 @@ def train_classifier(
     from there and ends as if it had not been. What is left there of a training that is over is the network and the
     result, from which the same training ends again at once.
 
+    Training computes in the run's precision, validation in 32 bits, as all answers are.
+
     Parameters that need no gradient are left as they are. Random augmentation in `train.batch` draws from torch's
     generator, whose state is part of the checkpoint.
 
@@ -94,7 +96,7 @@ def train_classifier(
         MethodError: the run has trained something else under this name.
     """
     task = _digest(network, train_labels, val_labels, options)
-    fabric = _fabric(context.device)
+    fabric = _fabric(context.device, context.precision)
     batch_size = min(options.batch_size, len(train))
     steps = max(STEPS_PER_EPOCH_AT_LEAST, math.ceil(len(train) / batch_size))
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -225,10 +227,10 @@ def _digest(network: nn.Module, *others: object) -> str:
     return digest.hexdigest()
 
 
-def _fabric(device: str) -> Fabric:
+def _fabric(device: str, precision: str) -> Fabric:
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     kind, _, index = device.partition(":")
-    return Fabric(accelerator=kind, devices=[int(index)] if index else 1, precision="32-true")
+    return Fabric(accelerator=kind, devices=[int(index)] if index else 1, precision=precision)  # type: ignore[arg-type]
 
 
 def _shuffled(n: int, batch_size: int, steps: int, order: np.random.Generator) -> Iterator[np.ndarray]:

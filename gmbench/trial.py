@@ -216,7 +216,7 @@ def _tiny_run(method: Method, given: Mapping[str, Value], home: Path, guard: Gua
     def encoder(kind: str) -> Any:
         from gmbench.encoders import find_encoder
 
-        return find_encoder(card, kind)
+        return find_encoder(card, kind, card.folder)
 
     parameters = method.parameters(given)
     if (reason := method.build(parameters).skip(card)) is not None:

@@ -135,7 +135,11 @@ def _command(found: Found) -> Iterator[str]:
         "seed": str(identity.repetition),
     }
     if not found.record.predictions_only:
-        expected |= {"device": identity.device, "set": {name: str(value) for name, value in identity.given.items()}}
+        expected |= {
+            "device": identity.device,
+            "precision": identity.precision,
+            "set": {name: str(value) for name, value in identity.given.items()},
+        }
     for name, value in expected.items():
         if named.get(name) != value:
             yield (
@@ -144,7 +148,7 @@ def _command(found: Found) -> Iterator[str]:
 
 
 def cell_of(command: str) -> dict[str, object]:
-    """What the command of a record names: method (its slug), dataset, setting, seed, device, and `set` by name.
+    """What the command of a record names: method (its slug), dataset, setting, seed, device, precision, `set` by name.
 
     Raises:
         ValueError: it is not a command that leaves a record.
@@ -153,7 +157,7 @@ def cell_of(command: str) -> dict[str, object]:
     if program != "gmbench" or verb not in ("run", "transfer", "submit"):
         raise ValueError("expected gmbench run, transfer or submit")
     changes: dict[str, str] = {}
-    named: dict[str, object] = {"set": changes}
+    named: dict[str, object] = {"set": changes, "precision": "32-true"}
     if verb == "submit":
         named["method"], *rest = rest
     for option, value in zip(rest[::2], rest[1::2], strict=True):

@@ -86,7 +86,7 @@ def test_embedded_encoders(card: DatasetCard, kind: str) -> None:
     """Every encoder that a card names is there, small, and gives finite features that differ between images."""
     path = card.folder / card.encoders[kind]  # type: ignore[index]
     assert path.stat().st_size < 3e6
-    encoder = load_encoder(card, kind)
+    encoder = load_encoder(card, kind, card.folder)
     assert not encoder.training
     features = encode(encoder, stripes(8, 0)[0], "cpu")
     assert np.isfinite(features).all()
@@ -96,7 +96,7 @@ def test_embedded_encoders(card: DatasetCard, kind: str) -> None:
 def test_unknown_and_altered_encoders(tmp_path: Path) -> None:
     """A dataset without encoders says so; a file that is not the manifest's is refused."""
     with pytest.raises(NotFoundError, match="encoder of tiny"):
-        load_encoder(make_card(), "sl")
+        load_encoder(make_card(), "sl", tmp_path)
     card = DatasetCard(**make_card().model_dump() | {"encoders": {"sl": "encoders/sl.safetensors"}})
     (tmp_path / MANIFEST).write_text(
         '{"dataset": "tiny", "files": {}, "roles_sha256": "", "encoders": {"encoders/sl.safetensors": "00"}}'

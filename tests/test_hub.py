@@ -13,6 +13,7 @@ import pytest
 from conftest import make_card, write_dataset
 from hub_server import Hub, Repository
 from huggingface_hub import constants
+from safetensors.torch import save_file
 from test_importing import MODELS, N, write_images
 
 from gmbench.cache import Cache
@@ -21,8 +22,11 @@ from gmbench.data.dataset import load_dataset
 from gmbench.data.hub import pull_dataset, push_dataset, verified_folder
 from gmbench.data.places import state_of
 from gmbench.data.storage import read_manifest
+from gmbench.encoders import Encoder
 from gmbench.errors import DataError, UnavailableError
 from gmbench.progress import Progress
+from gmbench.registry import find_method
+from gmbench.runner import Run, perform
 
 TEST = "data/test.parquet"
 
@@ -104,6 +108,19 @@ class TestThereAndBack:
         shutil.rmtree(folder)
         assert (pull(card) / "encoders" / "sl.safetensors").read_bytes() == b"weights"
         assert state_of(card).word == "cached"
+
+    def test_methods_get_the_encoder_that_was_pulled(self, hub: Hub, card: DatasetCard, tmp_path: Path) -> None:
+        """A dataset that comes from the Hub with an encoder of its own is run with that one."""
+        card = card.model_copy(update={"encoders": {"sl": "encoders/sl.safetensors"}})
+        folder, encoder = data_folder() / "tiny", Encoder()
+        (folder / "encoders").mkdir(parents=True)
+        save_file(encoder.state_dict(), folder / "encoders" / "sl.safetensors")
+        write_dataset(folder, card)
+        push_dataset(card, False, Progress())
+        shutil.rmtree(folder)
+        run = Run(find_method("manifpt-sl"), card, given={"epochs": "1"})
+        record = perform(run, tmp_path / "results", Progress()).record
+        assert record.training["encoder_sha256"] == encoder.sha256
 
     def test_a_stopped_push_goes_on(self, hub: Hub, card: DatasetCard) -> None:
         """Objects that arrived are not uploaded again; before the end there is no commit with half of them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +13,12 @@ from scipy.special import softmax
 from torch import Tensor
 
 from gmbench.attributor import RunContext
+from gmbench.cache import Cache
 from gmbench.data.dataset import Dataset
 from gmbench.data.images import ImageSet
 from gmbench.networks import AttributionNetwork, vector_network
 from gmbench.neural import NetworkAttributor, Pixels, Vectors, moments_of
+from gmbench.progress import Progress
 from gmbench.training import Inputs, TrainingOptions
 
 
@@ -124,6 +128,26 @@ class TestInputs:
         vectors = Vectors(np.arange(12, dtype=np.float32).reshape(4, 3))
         assert len(vectors) == 4
         np.testing.assert_array_equal(vectors.batch(np.array([2, 0])), [[6, 7, 8], [0, 1, 2]])
+
+    def test_kept_vectors(self, tmp_path: Path) -> None:
+        """They are computed once, batch by batch, and read from the disk since; other parts decide others."""
+        asked: list[int] = []
+
+        class Counting(Vectors):
+            def batch(self, rows: np.ndarray) -> np.ndarray:
+                asked.append(len(rows))
+                return super().batch(rows)
+
+        vectors = np.random.default_rng(0).random((700, 3), np.float32)
+        inputs, cache = Counting(vectors), Cache(tmp_path)
+        kept = Vectors.kept(inputs, cache, Progress(), images="some")
+        assert isinstance(kept.vectors, np.memmap)
+        assert asked == [1, 234, 233, 233]
+        np.testing.assert_array_equal(kept.batch(np.array([699, 0])), vectors[[699, 0]])
+        assert len(Vectors.kept(inputs, cache, Progress(), images="some")) == 700
+        assert asked[4:] == [1]
+        Vectors.kept(inputs, cache, Progress(), images="others")
+        assert sum(asked[5:]) == 701
 
     def test_moments(self) -> None:
         """Mean and standard deviation (of a sample) of each place; of two inputs, those are the first and the last."""

@@ -98,6 +98,13 @@ class TestRuns:
             "gmbench run --method durall20 --dataset tiny --setting few-shot-10 --seed 3 --set C=2.0 --device cpu"
         )
 
+    def test_precision_is_part_of_a_run(self, tmp_path: Path) -> None:
+        """A run in mixed precision has a record, a row and a command of its own."""
+        single, mixed = run(tmp_path).record, run(tmp_path, precision="bf16-mixed").record
+        assert (single.identity.entry, mixed.identity.entry) == ("durall20", "durall20+precision=bf16-mixed")
+        assert mixed.command == f"{single.command} --precision bf16-mixed"
+        assert len(list(all_records(tmp_path))) == 2
+
     def test_the_same_run_again_is_the_record_that_is_there(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -181,7 +181,7 @@ class TestTransfer:
         """Real images alone are not enough."""
         apart = tiny.card.model_copy(update={"sources": {"noisy": tiny.card.sources["noisy"]}})
         with pytest.raises(DataError, match="tiny and other: transfer needs a generative model"):
-            roles_in("to-other", Dataset(apart, tiny.revision, tiny.roles_sha256, tiny.roles))
+            roles_in("to-other", Dataset(apart, tiny.folder, tiny.revision, tiny.roles_sha256, tiny.roles))
 
 
 def test_the_smaller_resolution_counts() -> None:

@@ -87,6 +87,17 @@ def test_the_seed_decides(context: RunContext) -> None:
     assert not np.array_equal(weights(first), weights(other))
 
 
+def test_mixed_precision(context: RunContext) -> None:
+    """In bfloat16 products are rounded, so weights come out a little different; they stay in 32 bits, and it learns."""
+    exact, _ = train(context)
+    (context.scratch / "network.pt").unlink()
+    mixed, result = train(replace(context, precision="bf16-mixed"))
+    assert max(result.val_accuracy) > 0.93
+    assert all(parameter.dtype == torch.float32 for parameter in mixed.parameters())
+    assert not np.array_equal(weights(mixed), weights(exact))
+    np.testing.assert_allclose(weights(mixed), weights(exact), atol=0.2)
+
+
 @pytest.mark.parametrize("epochs_before", [1, 3])
 def test_a_stopped_training_ends_as_if_it_had_not_been(
     context: RunContext, monkeypatch: pytest.MonkeyPatch, epochs_before: int

@@ -181,7 +181,8 @@ def test_a_command_says_which_cell_it_is_of() -> None:
     """Of a run with changed parameters by path, and of transfer."""
     command = "gmbench run --method ../my_method --dataset d --setting clean --seed 1 --set 'a=b c' --device cpu"
     assert cell_of(command) == {
-        "method": "my-method", "dataset": "d", "setting": "clean", "seed": "1", "set": {"a": "b c"}, "device": "cpu"
+        "method": "my-method", "dataset": "d", "setting": "clean", "seed": "1", "set": {"a": "b c"}, "device": "cpu",
+        "precision": "32-true",
     }  # fmt: skip
     moved = cell_of("gmbench transfer --method m --train one --test two --seed 0 --device cpu")
     assert (moved["dataset"], moved["setting"]) == ("one", "to-two")

@@ -524,18 +524,31 @@ def _probe(images: _Images, bound: float, progress: Progress) -> Check:
 
 
 def _statistics(images: _Images, progress: Progress) -> np.ndarray:
-    """(n, 12) float32, columns as in `STATISTICS`: grey levels, bytes, shares of pixels in bins of 32 grey levels."""
-    statistics = np.empty((len(images.files), 12), dtype=np.float32)
-    statistics[:, STATISTICS["file size"]] = [[file.size] for file in images.files]
-    starts = range(0, len(images.files), BATCH)
-    for start in progress.track(starts, "probing", len(starts)):
-        rows = slice(start, start + BATCH)
-        pixels = images.pixels[rows]
-        bins = pixels.mean(axis=3).astype(np.uint8) // 32
-        statistics[rows, STATISTICS["mean colour"]] = pixels.mean(axis=(1, 2))
-        statistics[rows, STATISTICS["grey histogram"]] = np.stack(
-            [(bins == b).mean(axis=(1, 2)) for b in range(8)], axis=1
-        )
+    sizes = np.array([file.size for file in images.files])
+    starts = range(0, len(sizes), BATCH)
+    return np.concatenate(
+        [
+            trivial_statistics(images.pixels[start : start + BATCH], sizes[start : start + BATCH])
+            for start in progress.track(starts, "probing", len(starts))
+        ]
+    )
+
+
+def trivial_statistics(pixels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Mean grey level of each channel, size of the file, shares of pixels in bins of 32 grey levels.
+
+    Args:
+        pixels: uint8 (n, height, width, 3).
+        sizes: of the images' files, in bytes, (n,).
+
+    Returns:
+        float32 (n, 12), columns as in `STATISTICS`.
+    """
+    statistics = np.empty((len(pixels), 12), dtype=np.float32)
+    bins = pixels.mean(axis=3).astype(np.uint8) // 32
+    statistics[:, STATISTICS["mean colour"]] = pixels.mean(axis=(1, 2))
+    statistics[:, STATISTICS["file size"]] = sizes[:, None]
+    statistics[:, STATISTICS["grey histogram"]] = np.stack([(bins == b).mean(axis=(1, 2)) for b in range(8)], axis=1)
     return statistics
 
 

@@ -99,11 +99,13 @@ class RealImages(Strict):
 class Counts(Strict):
     """How many images a dataset has per source, and how many reals stand for the manifold.
 
-    `by_source`: of those sources that have another number.
+    `by_source`: of those sources that have another number. `candidates`: how many samples of a generative model are
+    drawn, if not all that are wanted are taken but those whose brightness, colour and smoothness are as the reals'.
     """
 
     per_source: int
     manifold: int
+    candidates: int | None = None
     by_source: dict[str, int] = {}
 
 

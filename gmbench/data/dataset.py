@@ -28,9 +28,13 @@ from gmbench.progress import Progress
 
 @dataclass(frozen=True)
 class Dataset:
-    """A loaded dataset. Every image of `roles` has its label; what a method may see is for the runner to decide."""
+    """A loaded dataset. Every image of `roles` has its label; what a method may see is for the runner to decide.
+
+    `folder`: where its files are.
+    """
 
     card: DatasetCard
+    folder: Path
     revision: str
     roles_sha256: str
     roles: Mapping[str, ImageSet]
@@ -74,7 +78,7 @@ def load_dataset(card: DatasetCard, cache: Cache, progress: Progress, folder: Pa
     digest = roles_sha256(seen.items())
     if digest != manifest.roles_sha256:
         raise DataError(f"{folder}: the roles of the images are not those of the manifest. Restore the files.")
-    return Dataset(card, manifest.revision, digest, roles)
+    return Dataset(card, folder, manifest.revision, digest, roles)
 
 
 def _described(folder: Path, manifest: Manifest, role: str, expected: set[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -65,9 +65,9 @@ class Encoder(nn.Module):
         return self.body((images - self.mean) / self.sd)
 
 
-def find_encoder(card: DatasetCard, kind: str) -> Encoder:
-    """The encoder `sl` or `ssl` for a dataset: its own, or the published one."""
-    return load_encoder(card, kind) if kind in card.encoders else published_encoder(kind)
+def find_encoder(card: DatasetCard, kind: str, folder: Path) -> Encoder:
+    """The encoder `sl` or `ssl` for a dataset whose files are in `folder`: its own, or the published one."""
+    return load_encoder(card, kind, folder) if kind in card.encoders else published_encoder(kind)
 
 
 def published_encoder(kind: str) -> Encoder:
@@ -92,11 +92,8 @@ def published_encoder(kind: str) -> Encoder:
     return encoder.eval()
 
 
-def load_encoder(card: DatasetCard, kind: str, folder: Path | None = None) -> Encoder:
-    """The encoder `sl` or `ssl` that an embedded dataset brings, on the CPU and in evaluation mode.
-
-    Args:
-        folder: the dataset's folder, by default where embedded datasets are.
+def load_encoder(card: DatasetCard, kind: str, folder: Path) -> Encoder:
+    """The encoder `sl` or `ssl` that a dataset brings in its folder, on the CPU and in evaluation mode.
 
     Raises:
         NotFoundError: the dataset has no encoder of that kind.
@@ -106,7 +103,6 @@ def load_encoder(card: DatasetCard, kind: str, folder: Path | None = None) -> En
 
     if kind not in card.encoders:
         raise NotFoundError.of(f"encoder of {card.slug}", kind, card.encoders)
-    folder = folder or card.folder
     path = folder / card.encoders[kind]
     expected = read_manifest(folder).encoders.get(card.encoders[kind])
     if not path.is_file() or sha256_file(path) != expected:

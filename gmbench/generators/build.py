@@ -20,6 +20,7 @@ from gmbench.encoders import Encoder, encode, load_encoder
 from gmbench.encoders.train import train_encoder
 from gmbench.errors import DataError
 from gmbench.files import ensure_writable, write_text
+from gmbench.generators.matching import matched_to_reals
 from gmbench.generators.quality import frechet_distance, precision_and_recall
 from gmbench.generators.train import TrainingPlan, sample_generator, save_grid, train_generator
 from gmbench.progress import Progress
@@ -93,15 +94,19 @@ def _generated(
 ) -> tuple[Reals, dict[str, Any]]:
     """Samples of a source, some more than are needed, and how they were made."""
     described = train_generator(training_plan(card, name), seen, folder, device=device, progress=progress)
-    n, seed = round(SPARE * card.images.per_source), seed_from(card.slug, name, "samples")
+    needed, seed = round(SPARE * card.images.per_source), seed_from(card.slug, name, "samples")
+    drawn = card.images.candidates or needed
     samples = Cache().array(
         "samples",
-        partial(sample_generator, folder, n, seed, device=device, progress=progress),
+        partial(sample_generator, folder, drawn, seed, device=device, progress=progress),
         weights=described["sha256"],
-        n=n,
+        n=drawn,
         seed=seed,
     )
-    return Reals(samples, np.full(n, None)), described | {"sampling_seed": seed}
+    if card.images.candidates is not None:
+        reals = seen[np.random.default_rng(seed).permutation(len(seen))[:drawn]]
+        samples = samples[matched_to_reals(_rgb(samples), _rgb(reals), needed, seed)]
+    return Reals(samples, np.full(needed, None)), described | {"sampling_seed": seed}
 
 
 def training_plan(card: DatasetCard, name: str) -> TrainingPlan:
@@ -213,6 +218,17 @@ def _photographs(card: DatasetCard) -> str:
     return "".join(f"\n  - `{name}`: {licence}" for name, licence in PHOTOGRAPHS.items())
 
 
+def _matching(card: DatasetCard) -> str:
+    """How samples were chosen, if not all were taken."""
+    if card.images.candidates is None:
+        return ""
+    return (
+        f" Of {card.images.candidates:,} samples of each generative\n"
+        "  model those were kept whose mean colour, file size and histogram are most like the reals': drawn with the\n"
+        "  odds of being real, by a classifier on these figures, as weights (`gmbench/generators/matching.py`)."
+    )
+
+
 def dataset_readme(
     card: DatasetCard, manifest: Manifest, quality: dict[str, tuple[float, float, float]], audit: AuditReport
 ) -> str:
@@ -232,7 +248,7 @@ def dataset_readme(
 - **Real images**: {card.real.title}. Licence: {card.real.licence}, {card.real.url}. Source `real` has images that no
   generator was trained on; the manifold's are among those that all generators were trained on.{_photographs(card)}
 - **Sources**: {card.images.per_source} images each; in roles train, val and test as 70 : 10 : 20. Manifold:
-  {card.images.manifold} real images.
+  {card.images.manifold} real images.{_matching(card)}
 - **Format**: PNG, {card.resolution}x{card.resolution}, RGB. Columns `image`, `id` (from the pixels), `source`,
   `category` (what a real image shows){REGIONS if card.real.pool == "photographs" else ""}. Images are sorted by id. No
   two images are closer than {NEAR_DUPLICATE:g} grey levels (root mean square).

@@ -160,6 +160,7 @@ def badges(entry: Entry) -> list[str]:
     for record in entry.records:
         found += [badge for key, badge in WEIGHTS.items() if key in record.training] or ["scratch"]
     found += ["cpu" if record.identity.device == "cpu" else "gpu" for record in entry.records]
+    found += [record.identity.precision for record in entry.records if record.identity.precision != "32-true"]
     if any(record.environment.git_dirty for record in entry.records):
         found.append("dirty tree")
     if any(record.environment.git_commit is None for record in entry.records):

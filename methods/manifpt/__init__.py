@@ -18,8 +18,6 @@ from gmbench.spaces.learned import Learned
 from gmbench.spaces.rgb import RGB
 from gmbench.training import Inputs, TrainingOptions
 
-BATCH = 256
-
 
 class Artifacts:
     """The artifacts of a set of images, made batch by batch from pixels and projections (Definition 3.1)."""
@@ -76,8 +74,8 @@ class ManiFPT(NetworkAttributor):
         artifacts = Artifacts(images, projections, self.manifold_, space)
         if self.space not in ("sl", "ssl"):
             return artifacts
-        rows = np.arange(len(images))
-        return Vectors(np.concatenate([artifacts.batch(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]))
+        decided_by = {"images": images.digest, "manifold": self.manifold_.digest, **space.describe()}
+        return Vectors.kept(artifacts, self.cache_, self.progress_, **decided_by)
 
     def new_network(self, train: ImageSet, inputs: Inputs) -> AttributionNetwork:
         """One that standardises artifacts with their moments in training."""
