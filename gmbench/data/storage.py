@@ -240,7 +240,7 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
         table = parquet.read_table(path, columns=["id", "source", "category"])
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} cannot be read as parquet with id, source and category: {_line(error)}") from error
-    return {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
+    return {name: np.array(table.column(name).to_pylist(), dtype=object) for name in table.column_names}
 
 
 def decoded_pixels(
