@@ -27,7 +27,7 @@ from gmbench.data.card import ROLES, data_folder, find_dataset, read_card
 from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.data.decoding import Options, Refused, decode
 from gmbench.data.importing import Report, card_toml, import_dataset, new_card, normalised, source_matcher
-from gmbench.data.storage import image_id, read_manifest
+from gmbench.data.storage import image_id, image_schema, read_manifest
 from gmbench.errors import DataError, OutputError
 from gmbench.progress import Progress
 from gmbench.records import read_record
@@ -176,6 +176,13 @@ class TestImport:
         }
         row = loaded["test"][3]
         assert image_id(np.asarray(row["image"])) == row["id"]
+
+    def test_columns_are_declared_to_the_hub_library(self) -> None:
+        """The schema of a role's file, made without `datasets`, says to it what it would say itself."""
+        texts = {name: datasets.Value("string") for name in ("id", "source", "category")}
+        declared = datasets.Features({"image": datasets.Image()} | texts)
+        assert datasets.Features.from_arrow_schema(image_schema()) == declared
+        assert image_schema() == declared.arrow_schema
 
     def test_many_shards_are_one_role(self, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A role that is too large for one file is cut into several, and reads the same."""

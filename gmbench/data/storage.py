@@ -145,10 +145,14 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 def image_schema() -> Any:
     """The columns of a role's file as an Arrow schema, with which `datasets` reads them as images and texts."""
-    import datasets
+    import pyarrow
 
-    texts = {name: datasets.Value("string") for name in ("id", "source", "category")}
-    return datasets.Features({"image": datasets.Image()} | texts).arrow_schema
+    image = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
+    texts = {name: pyarrow.string() for name in ("id", "source", "category")}
+    # What `datasets.Features.arrow_schema` gives; importing `datasets` for it takes a second.
+    features = {"image": {"_type": "Image"}} | {name: {"dtype": "string", "_type": "Value"} for name in texts}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    return pyarrow.schema({"image": image} | texts, metadata=metadata)
 
 
 def write_role(
