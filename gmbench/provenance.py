@@ -20,8 +20,9 @@ PACKAGES = (
 )  # fmt: skip
 DECIDES_NO_PREDICTION = (
     "attributors/", "cache.py", "checking.py", "checkpoints.py", "cli.py", "data/audit.py", "data/card.py",
-    "data/cards/", "data/dataset.py", "data/decoding.py", "data/embedded/", "data/hub.py", "data/importing.py",
-    "data/places.py", "data/reals.py", "data/sampling.py", "data/storage.py", "device.py", "doctor.py",
+    "data/cards/", "data/dataset.py", "data/decoding.py", "data/embedded/", "data/encoding.py", "data/hub.py",
+    "data/importing.py", "data/pieces.py", "data/places.py", "data/reals.py", "data/roles.py",
+    "data/sampling.py", "data/source_names.py", "data/storage.py", "device.py", "doctor.py",
     "encoders/train.py", "errors.py", "evaluators/", "files.py", "generators/", "leaderboard/", "progress.py",
     "provenance.py", "records.py", "registry.py", "report.py", "rerun.py", "scaffold.py", "scoring.py", "submitting.py",
     "sweep.py", "testing.py", "trial.py", "validation.py",

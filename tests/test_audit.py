@@ -22,7 +22,8 @@ import gmbench.data.card
 from gmbench.cache import Cache
 from gmbench.data.audit import PROBE_BOUND, AuditReport, Check, audit_dataset, audit_markdown
 from gmbench.data.card import ROLES
-from gmbench.data.storage import encode_png, image_id, role_path, write_manifest
+from gmbench.data.encoding import encode_png, image_id
+from gmbench.data.storage import role_path, write_manifest
 from gmbench.errors import DataError
 from gmbench.progress import Progress
 

@@ -22,12 +22,14 @@ from conftest import make_images
 from PIL import Image
 
 from gmbench.cache import Cache
-from gmbench.data import importing
+from gmbench.data import importing, pieces
 from gmbench.data.card import ROLES, data_folder, find_dataset, read_card
 from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.data.decoding import Options, Refused, decode
-from gmbench.data.importing import Report, card_toml, import_dataset, new_card, normalised, source_matcher
-from gmbench.data.storage import image_id, image_schema, read_manifest
+from gmbench.data.encoding import image_id
+from gmbench.data.importing import Report, card_toml, import_dataset, new_card
+from gmbench.data.source_names import normalised, source_matcher
+from gmbench.data.storage import image_schema, read_manifest
 from gmbench.errors import DataError, OutputError
 from gmbench.progress import Progress
 from gmbench.records import read_record
@@ -425,7 +427,7 @@ class TestInterruptions:
                 raise KeyboardInterrupt
             return decode(path, options)
 
-        monkeypatch.setattr(importing, "decode", stopping)
+        monkeypatch.setattr(pieces, "decode", stopping)
         with pytest.raises(KeyboardInterrupt):
             bring(release)
         assert not (data_folder() / "gm-cifar10").exists()

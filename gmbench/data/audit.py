@@ -20,10 +20,10 @@ import numpy as np
 
 from gmbench.cache import Cache
 from gmbench.data.card import REAL, ROLES, DatasetCard, Strict
+from gmbench.data.encoding import image_id
 from gmbench.data.places import available_folder
 from gmbench.data.storage import (
     Manifest,
-    image_id,
     read_columns,
     read_manifest,
     role_files,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gmbench.data.card import DatasetCard
-from gmbench.data.storage import encode_png
+from gmbench.data.encoding import encode_png
 from gmbench.errors import DataError, MissingExtraError, UnavailableError
 from gmbench.files import ensure_writable, replacing
 from gmbench.progress import Progress

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from gmbench.cache import Cache
 from gmbench.data.card import ROLES, DatasetCard, Strict, first_problem
+from gmbench.data.encoding import encode_png, image_id
 from gmbench.errors import DataError
 from gmbench.files import replacing, sha256_file, write_text
 from gmbench.progress import Progress
@@ -57,11 +58,6 @@ class Manifest(Strict):
         """Names the content: 40 hexadecimal digits from the sha256 of the images' and the encoders' files."""
         text = "\n".join(f"{path} {sha256}" for path, sha256 in sorted(self.sha256.items()))
         return hashlib.sha256(text.encode()).hexdigest()[:40]
-
-
-def image_id(pixels: np.ndarray) -> str:
-    """An id from the pixels alone, which says nothing of where an image comes from: 16 hexadecimal digits."""
-    return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:16]
 
 
 def role_path(role: str) -> str:
@@ -132,15 +128,6 @@ configs:
 {configs}
 ---
 """
-
-
-def encode_png(pixels: np.ndarray) -> bytes:
-    """A uint8 RGB image (height, width, 3) as PNG."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels, "RGB").save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def image_schema() -> Any:

@@ -14,8 +14,9 @@ from scipy.spatial.distance import cdist
 from gmbench.cache import Cache
 from gmbench.data.audit import NEAR_DUPLICATE, AuditReport, audit_dataset, audit_markdown
 from gmbench.data.card import REAL, ROLES, DatasetCard
+from gmbench.data.encoding import image_id
 from gmbench.data.reals import PHOTOGRAPHS, SHARES, Reals, real_pools
-from gmbench.data.storage import Manifest, hub_metadata, image_id, role_path, write_manifest, write_role
+from gmbench.data.storage import Manifest, hub_metadata, role_path, write_manifest, write_role
 from gmbench.encoders import Encoder, encode, load_encoder
 from gmbench.encoders.train import train_encoder
 from gmbench.errors import DataError

@@ -9,7 +9,8 @@ import numpy as np
 from gmbench.cache import Cache
 from gmbench.data.card import REAL, dataset_cards
 from gmbench.data.dataset import load_dataset
-from gmbench.data.storage import encode_png, write_role
+from gmbench.data.encoding import encode_png
+from gmbench.data.storage import write_role
 from gmbench.errors import DataError, OutputError
 from gmbench.files import replacing
 from gmbench.progress import Progress
