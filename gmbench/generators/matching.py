@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from gmbench.data.audit import trivial_statistics
-from gmbench.data.storage import encode_png
+from gmbench.data.encoding import encode_png
 
 TREES, SMALLEST_LEAF, FOLDS = 300, 5, 5
 LOWEST = 1e-4
