@@ -33,7 +33,7 @@ class McCloskey18(FeatureAttributor):
     def candidates(self, seed: int) -> list:
         penalties = PENALTIES if self.C == 0 else (self.C,)
         return [
-            make_pipeline(StandardScaler(), LinearSVC(C=C, dual=False, max_iter=10_000, random_state=seed))
+            make_pipeline(StandardScaler(), LinearSVC(C=C, dual=False, max_iter=100_000, random_state=seed))
             for C in penalties
         ]
 

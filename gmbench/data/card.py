@@ -99,8 +99,9 @@ class RealImages(Strict):
 class Counts(Strict):
     """How many images a dataset has per source, and how many reals stand for the manifold.
 
-    `by_source`: of those sources that have another number. `candidates`: how many samples of a generative model are
-    drawn, if not all that are wanted are taken but those whose brightness, colour and smoothness are as the reals'.
+    `by_source`: of those sources that have another number. `candidates`: so many samples of each generative model are
+    drawn, and of those are taken the ones whose brightness, colour and smoothness are as the reals'; None: as many are
+    drawn as are taken.
     """
 
     per_source: int

@@ -1,10 +1,10 @@
 """Folders of images into a dataset: names matched, every image decoded and checked, roles assigned, files written.
 
 An import goes through the disk piece by piece, so memory does not grow with the number of images (but for some bytes
-each), and a stopped one goes on: folders are matched with sources (`matching`), images are decoded and written as PNG
-some hundred at a time, each piece under a name that its files decide (`pieces`); then all ids are sorted, roles dealt
-out (`roles`), and the pieces copied into the roles' files. Nothing is left out in silence: what is not taken is in
-`quarantine.jsonl`, a line per image or file.
+each), and a stopped one goes on: folders are matched with sources (`source_names`), images are decoded and written as
+PNG some hundred at a time, each piece under a name that its files decide (`pieces`); then all ids are sorted, roles
+dealt out (`roles`), and the pieces copied into the roles' files. Nothing is left out in silence: what is not taken is
+in `quarantine.jsonl`, a line per image or file.
 """
 
 from __future__ import annotations
