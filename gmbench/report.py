@@ -119,6 +119,9 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     scores = Table("score", "value", "", box=None, pad_edge=False)
     scores.add_row("accuracy", f"{accuracy.accuracy:.1%}", f"95 % interval {accuracy.low:.1%} to {accuracy.high:.1%}")
     scores.add_row("chance", f"{1 / len(identity.sources):.1%}", f"{len(identity.sources)} sources")
+    if (epoch := record.training.get("best_epoch")) is not None:
+        chosen = record.training["val_accuracy"][epoch - 1]
+        scores.add_row("validation accuracy", f"{chosen:.1%}", f"of epoch {epoch}, the best; choose parameters by this")
     detection, calibration = record.scores.detection, record.scores.calibration
     scores.add_row(
         "real or generated", f"{detection.auroc:.3f}", f"AUROC; average precision {detection.average_precision:.3f}"

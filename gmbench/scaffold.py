@@ -58,14 +58,18 @@ meaning = "inverse strength of the classifier's regularisation"
 """
 )
 NETWORK_CODE = '''\
-"""$title: a network that sees pixels."""
+"""$title: a small convolutional network that sees pixels."""
 
 from __future__ import annotations
 
+from torch import nn
+
 from gmbench.data.images import ImageSet
-from gmbench.networks import AttributionNetwork, attribution_network
+from gmbench.networks import AttributionNetwork
 from gmbench.neural import NetworkAttributor, Pixels, moments_of
 from gmbench.training import Inputs, TrainingOptions
+
+WIDTH = 64
 
 
 class $name(NetworkAttributor):
@@ -81,13 +85,21 @@ class $name(NetworkAttributor):
         return Pixels(images)
 
     def new_network(self, train: ImageSet, inputs: Inputs) -> AttributionNetwork:
-        """A network that standardises its input; any `gmbench.networks.FeatureNetwork` will do."""
+        """Standardises each channel by its moments over the training images, then body, then a linear layer."""
         mean, sd = moments_of(inputs)
-        return attribution_network("resnet20", len(train.sources), mean, sd)
+        return AttributionNetwork(body(len(mean)), WIDTH, len(train.sources), mean, sd)
 
     def training_options(self) -> TrainingOptions:
         """AdamW along a cosine."""
         return TrainingOptions(self.epochs, self.batch_size, self.learning_rate, weight_decay=5e-4)
+
+
+def body(channels: int) -> nn.Module:
+    """Maps (n, channels, height, width) to features (n, WIDTH)."""
+    layers: list[nn.Module] = []
+    for before, after in ((channels, 16), (16, 32), (32, WIDTH)):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 '''
 FEATURES_CODE = '''\
 """$title: features of an image, and a linear classifier."""
