@@ -37,6 +37,11 @@ Repetition = Annotated[int, typer.Option(min=0, help="Which repetition: 0, 1, 2,
 Results = Annotated[Path, typer.Option(help="Where records go.")]
 
 
+Jobs = Annotated[
+    int, typer.Option(min=1, help="Runs at a time, each with its share of the cores, or a GPU of its own.")
+]
+
+
 class PrecisionName(StrEnum):
     single = "32-true"
     mixed = "bf16-mixed"
@@ -99,6 +104,7 @@ def sweep(
     seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
     device: Device = "auto",
     precision: Precision = PrecisionName.single,
+    jobs: Jobs = 1,
     out: Results = Path("results"),
 ) -> None:
     """Run the missing cells of a matrix. A cell that fails does not stop the others. Exit code 1 if one failed."""
@@ -121,7 +127,7 @@ def sweep(
 
     where = resolve_device(device)
     runs = list(matrix(chosen_methods, chosen_datasets, chosen_settings, seeds, where, precision.value))
-    swept = perform_all(runs, out, _progress())
+    swept = perform_all(runs, out, _progress(), jobs)
     print_swept(_console(), swept)
     if swept.failed:
         raise typer.Exit(1)
@@ -314,6 +320,7 @@ def submit(
     datasets: Annotated[str, typer.Option(help="Slugs, separated by commas, or all embedded ones.")] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
     device: Device = "auto",
+    jobs: Jobs = 1,
     folder: Annotated[Path, typer.Option(help="Holds results/ and gets the pages.")] = Path("leaderboards"),
     predictions: Annotated[
         Path | None, typer.Option(help="A parquet file of probabilities, of a method without published code.")
@@ -341,7 +348,7 @@ def submit(
     else:
         embedded = [card.slug for card in dataset_cards().values() if card.embedded]
         cards = [find_dataset(slug) for slug in _names("--datasets", datasets, embedded)]
-        submitted = submitting.submit(found, cards, seeds, resolve_device(device), folder, _progress())
+        submitted = submitting.submit(found, cards, seeds, resolve_device(device), folder, _progress(), jobs)
     print_submitted(_console(), found, submitted)
     if submitted.swept.failed:
         raise typer.Exit(1)

@@ -22,10 +22,13 @@ class Phase(Protocol):
 
 
 class Progress:
-    """Shows phases of work one after the other. Quiet without a console."""
+    """Shows phases of work one after the other. Quiet without a console.
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console
+    `name` is put before plain lines, where those of several processes mix.
+    """
+
+    def __init__(self, console: Console | None = None, name: str = "") -> None:
+        self.console, self.name = console, name
 
     @contextmanager
     def phase(self, description: str, total: int) -> Iterator[Phase]:
@@ -35,7 +38,7 @@ class Progress:
         elif self.console.is_terminal:
             yield from _bar(self.console, description, total)
         else:
-            lines = _Lines(self.console, description, total)
+            lines = _Lines(self.console, self._named(description), total)
             yield lines
             lines.end()
 
@@ -49,7 +52,10 @@ class Progress:
     def say(self, text: str) -> None:
         """A line of its own."""
         if self.console is not None:
-            self.console.print(text, highlight=False)
+            self.console.print(self._named(text), highlight=False)
+
+    def _named(self, text: str) -> str:
+        return f"{self.name}, {text}" if self.name else text
 
 
 class _Quiet:

@@ -47,7 +47,13 @@ class Submitted:
 
 
 def submit(
-    method: Method, datasets: Sequence[DatasetCard], seeds: int, device: str, leaderboards: Path, progress: Progress
+    method: Method,
+    datasets: Sequence[DatasetCard],
+    seeds: int,
+    device: str,
+    leaderboards: Path,
+    progress: Progress,
+    jobs: int = 1,
 ) -> Submitted:
     """Runs a method on datasets in every setting, and from each to each that shares a generative model with it.
 
@@ -63,7 +69,7 @@ def submit(
     for one, other in permutations(datasets, 2):
         if set(one.sources) & set(other.sources):
             runs += matrix([method], [one], [TRANSFER + other.slug], seeds, device)
-    swept = sweep(runs, results, progress)
+    swept = sweep(runs, results, progress, jobs)
     pages = [] if swept.failed else update_pages(leaderboards)
     return Submitted(swept, pages, _to_commit(method, leaderboards))
 

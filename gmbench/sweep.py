@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from gmbench.data.card import DatasetCard
 from gmbench.errors import CannotRunError
@@ -13,6 +19,9 @@ from gmbench.progress import Progress
 from gmbench.registry import Method
 from gmbench.runner import Run, perform
 from gmbench.settings import TRANSFER
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
 
 SETTINGS = ("clean", "few-shot-10", "laundered", "clean-to-laundered")
 """Those that the leaderboard shows, less transfer."""
@@ -28,24 +37,35 @@ class Swept:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def sweep(runs: Sequence[Run], results: Path, progress: Progress) -> Swept:
-    """Performs every run that has no record yet. One that fails does not stop the others."""
+@dataclass(frozen=True)
+class Ended:
+    """How one run ended; `text`: its result, or why there is none."""
+
+    name: str
+    how: Literal["ran", "was there", "skipped", "failed"]
+    text: str = ""
+
+
+def sweep(runs: Sequence[Run], results: Path, progress: Progress, jobs: int = 1) -> Swept:
+    """Performs every run that has no record yet. One that fails does not stop the others.
+
+    Args:
+        jobs: how many processes run at a time, each with its share of the processor's cores and, on the device
+            `cuda`, with one GPU, in turn. Runs of one method, dataset and repetition share fits, and so a process.
+    """
     swept = Swept()
-    for number, run in enumerate(runs, start=1):
-        name = f"{run.method.slug} {run.dataset.slug} {run.setting} {run.repetition}"
-        try:
-            outcome = perform(run, results, progress)
-        except CannotRunError as error:
-            swept.skipped[name] = str(error)
-        except Exception as error:
-            swept.failed[name] = f"{type(error).__name__}: {error}"
-            progress.say(f"{number}/{len(runs)} {name}: failed, {swept.failed[name]}")
+    endings = (_end_of(run, results, progress) for run in runs) if jobs == 1 else _in_processes(runs, results, jobs)
+    for number, ended in enumerate(endings, start=1):
+        if ended.how == "skipped":
+            swept.skipped[ended.name] = ended.text
+        elif ended.how == "failed":
+            swept.failed[ended.name] = ended.text
+            progress.say(f"{number}/{len(runs)} {ended.name}: failed, {ended.text}")
+        elif ended.how == "ran":
+            swept.ran += 1
+            progress.say(f"{number}/{len(runs)} {ended.name}: {ended.text}")
         else:
-            swept.were_there += outcome.was_there
-            swept.ran += not outcome.was_there
-            if not outcome.was_there:
-                accuracy, seconds = outcome.record.scores.accuracy.accuracy, sum(outcome.record.seconds.values())
-                progress.say(f"{number}/{len(runs)} {name}: {accuracy:.1%} in {seconds:.0f} s")
+            swept.were_there += 1
     return swept
 
 
@@ -61,3 +81,75 @@ def matrix(
     for repetition, dataset, setting, method in product(range(seeds), datasets, settings, methods):
         if setting != TRANSFER + dataset.slug:
             yield Run(method, dataset, setting, repetition, None, device, precision)
+
+
+def _name(run: Run) -> str:
+    return f"{run.method.slug} {run.dataset.slug} {run.setting} {run.repetition}"
+
+
+def _end_of(run: Run, results: Path, progress: Progress) -> Ended:
+    try:
+        outcome = perform(run, results, progress)
+    except CannotRunError as error:
+        return Ended(_name(run), "skipped", str(error))
+    except Exception as error:
+        return Ended(_name(run), "failed", f"{type(error).__name__}: {error}")
+    if outcome.was_there:
+        return Ended(_name(run), "was there")
+    accuracy, seconds = outcome.record.scores.accuracy.accuracy, sum(outcome.record.seconds.values())
+    return Ended(_name(run), "ran", f"{accuracy:.1%} in {seconds:.0f} s")
+
+
+def _in_processes(runs: Sequence[Run], results: Path, jobs: int) -> Iterator[Ended]:
+    """How the runs end, as they do. A process that is killed takes the runs with it that are not over yet."""
+    groups: dict[tuple[str, str, int], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.method.slug, run.dataset.slug, run.repetition), []).append(run)
+    context = multiprocessing.get_context("spawn")
+    gpus: SimpleQueue[str] = context.SimpleQueue()
+    for worker in range(jobs):
+        gpus.put(_gpu_of(worker, runs[0].device if runs else ""))
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, context, _begin_process, (gpus, threads)) as pool:
+        futures = {pool.submit(_ends_of, group, results): group for group in groups.values()}
+        try:
+            for future in as_completed(futures):
+                try:
+                    yield from future.result()
+                except BrokenProcessPool:
+                    for run in futures[future]:
+                        yield Ended(_name(run), "failed", "a process was killed (out of memory?); sweep again to go on")
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _gpu_of(worker: int, device: str) -> str:
+    """The GPU of a process, as CUDA_VISIBLE_DEVICES names it, by turns; empty: whatever the device says."""
+    if device != "cuda":
+        return ""
+    import torch
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
+    return visible[worker % len(visible)]
+
+
+def _begin_process(gpus: SimpleQueue[str], threads: int) -> None:
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent ends its processes.
+    if gpu := gpus.get():
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+
+
+def _ends_of(group: Sequence[Run], results: Path) -> list[Ended]:
+    """Runs one after the other in this process, with plain lines of progress that name the run."""
+    from rich.console import Console
+
+    console = Console(stderr=True, force_terminal=False)
+    return [_end_of(run, results, Progress(console, _name(run))) for run in group]

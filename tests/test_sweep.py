@@ -15,9 +15,11 @@ import gmbench.data.card
 import gmbench.registry
 import gmbench.runner
 import gmbench.training
+from gmbench.data.card import CARD as DATASET_CARD
 from gmbench.data.card import DatasetCard
+from gmbench.data.importing import card_toml
 from gmbench.records import read_record
-from gmbench.sweep import SETTINGS
+from gmbench.sweep import SETTINGS, _gpu_of
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +96,59 @@ class TestSweep:
             code, printed, err = command("sweep", option, value, "--out", str(tmp_path))
             assert (code, printed) == (2, "")
             assert "Nearest" in err
+
+
+class TestJobs:
+    """`gmbench sweep --jobs`: several processes."""
+
+    @pytest.fixture(autouse=True)
+    def _mine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """`mine`, an imported dataset, which other processes see too."""
+        folder, card = (
+            Path(os.environ["GMBENCH_DATA"]) / "mine",
+            make_card("mine").model_copy(update={"embedded": False}),
+        )
+        write_dataset(folder, card)
+        (folder / DATASET_CARD).write_text(card_toml(card))
+
+    def test_the_same_records(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """Two processes leave what one leaves, share the cores, go past a failure, and find what was run before."""
+        bug = write_method(tmp_path / "bug", CODE.replace("        self.sources_ =", "        1 / 0  #"))
+        asked = ("sweep", "--methods", f"mccloskey18,durall20,{bug}", "--datasets", "mine", "--seeds", "1")
+        asked += ("--settings", "clean,few-shot-10")
+        code, printed, err = command(*asked, "--jobs", "2", "--out", str(tmp_path / "two"))
+        assert code == 1
+        assert "4 run, 0 recorded before" in printed
+        assert "FAILED: bug mine clean 0: ZeroDivisionError" in printed
+        assert "mccloskey18 mine clean 0: " in err
+        assert command(*asked, "--out", str(tmp_path / "one"))[0] == 1
+        records = sorted(path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("record.json"))
+        assert len(records) == 4
+        for path in records:
+            one, two = (read_record((tmp_path / name / path).parent) for name in ("one", "two"))
+            assert one.predictions_sha256 == two.predictions_sha256
+            assert two.environment.threads == max(1, (os.cpu_count() or 1) // 2)
+        assert "0 run, 4 recorded before" in command(*asked, "--jobs", "2", "--out", str(tmp_path / "two"))[1]
+
+    def test_a_process_that_is_killed(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """Its runs are named as failed, in one line each; the same command goes on."""
+        code = CODE.replace(
+            "        self.sources_ =", "        import os\n        os._exit(9)\n        self.sources_ ="
+        )
+        killed = write_method(tmp_path / "killed", code)
+        asked = ("sweep", "--methods", str(killed), "--datasets", "mine", "--seeds", "1", "--settings", "clean")
+        code, printed, _ = command(*asked, "--jobs", "2", "--out", str(tmp_path / "results"))
+        assert code == 1
+        assert "FAILED: killed mine clean 0: a process was killed" in printed
+
+    def test_gpus_by_turns(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On `cuda` each process gets one of those that are visible; a device that is named stays."""
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+        assert [_gpu_of(worker, "cuda") for worker in range(3)] == ["2", "5", "2"]
+        assert [_gpu_of(worker, "cuda:1") for worker in range(2)] == ["", ""]
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+        assert [_gpu_of(worker, "cuda") for worker in range(5)] == ["0", "1", "2", "3", "0"]
 
 
 class TestSharedFits:
