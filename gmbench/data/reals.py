@@ -22,7 +22,7 @@ PHOTOGRAPHS = {
     "chelsea": "CC0 (Stéfan van der Walt)",
     "coffee": "CC0 (Rachel Michetti)",
     "rocket": "public domain (SpaceX)",
-    "motorcycle": "no licence is stated with it (Middlebury stereo data, Scharstein et al. 2014)",
+    "motorcycle": "use and publication permitted by vision.middlebury.edu/stereo/data (Scharstein et al. 2014)",
     "hubble": "public domain (NASA, ESA)",
     "retina": "CC0 (Mikael Häggström)",
     "ihc": "no known copyright restrictions (human colonic glands)",
