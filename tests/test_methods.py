@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from conftest import image_set, make_images
 from gmbench.attributors.durall20 import Durall20, profile_as_code, profile_as_paper, ring_means
+from gmbench.attributors.manifpt import ManiFPT
 from gmbench.attributors.mccloskey18 import McCloskey18
 
+from gmbench.attributor import RunContext
 from gmbench.errors import ParameterError
 
 THRESHOLDS = (0, 1, 2, 4, 8, 16, 24, 32)
@@ -105,6 +107,19 @@ class TestDurall20:
         images = make_images("real", 2, 3)
         assert Durall20("code").features(images).shape == (2, 20)
         assert Durall20("paper").features(images).shape == (2, 16)
+
+
+class TestManiFPT:
+    """A network on artifacts."""
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("space", ["rgb", "freq", "sl", "ssl"])
+    def test_it_overfits(self, context: RunContext, space: str) -> None:
+        """64 images of noise with labels that say nothing: 100 % on the training images."""
+        pixels = np.random.default_rng(5).integers(0, 256, (64, 32, 32, 3)).astype(np.uint8)
+        train = image_set(pixels, np.arange(64) % 2, ("real", "other"))
+        method = ManiFPT(space, epochs=20, batch_size=16).fit(train, train, context)
+        assert (method.predict_proba(train.without_labels()).argmax(axis=1) == train.labels).all()
 
 
 def test_predictions_do_not_depend_on_batches() -> None:
