@@ -155,7 +155,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     table.add_row("difference", f"{100 * paired.difference:+.1f} points", interval)
     table.add_row("wins / losses", f"{paired.wins} / {paired.losses}", f"of {comparison.images:,} test images")
     once = len(comparison.first.records) == len(comparison.second.records) == 1
-    table.add_row("p", f"{paired.p:.2g}", "McNemar's exact test" if once else "exact sign test over images")
+    table.add_row("p", f"{paired.p:.2g}", "McNemar's exact test" if once else "exact paired permutation test")
     console.print(table, highlight=False)
     console.print(f"\n{comparison.verdict}", highlight=False, soft_wrap=True)
 

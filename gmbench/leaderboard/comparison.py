@@ -25,12 +25,9 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """One sentence: which is better by how much, or that these images do not tell.
-
-        A difference counts where p is at most 0.05 and the method with the higher accuracy also wins on more images.
-        """
+        """One sentence: which is better by how much where p is at most 0.05, or that these images do not tell."""
         paired, on = self.paired, f"on these {self.images:,} test images"
-        if paired.p > LEVEL or paired.difference * (paired.wins - paired.losses) <= 0:
+        if paired.p > LEVEL:
             return f"{self.first.name} and {self.second.name} are not distinguishable {on}."
         better, worse, low, high = self.first.name, self.second.name, paired.low, paired.high
         if paired.difference < 0:

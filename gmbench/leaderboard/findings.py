@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from gmbench.attributors import METHOD_FOLDERS
-from gmbench.evaluators.significance import LEVEL, PairedDifference, mcnemar, paired_difference, tied_with_best
+from gmbench.evaluators.significance import LEVEL, PairedDifference, paired_difference, tied_with_best
 from gmbench.leaderboard.entries import Entry
 from gmbench.leaderboard.markdown import interval, listed, p_value, percent, signed
 from gmbench.registry import methods
 
 ABOUT_TESTS = """\
 Methods are compared image by image on the same test images, by the share of seeds in which each is right: intervals
-  of differences are bootstraps over images, p is of an exact sign test (McNemar's, with one seed each). They speak of
-  these seeds and of images like these, not of other datasets.\
+  of differences are bootstraps over images, p is of an exact paired permutation test (McNemar's, with one seed each).
+  They speak of these seeds and of images like these, not of other datasets.\
 """
-
-
-@dataclass(frozen=True)
-class SignTest:
-    """What `PairedDifference` says, less its interval."""
-
-    difference: float
-    wins: int
-    losses: int
-    p: float
 
 
 def best_first(entries: Sequence[Entry]) -> list[Entry]:
@@ -41,18 +30,6 @@ def tied(entries: Sequence[Entry]) -> list[bool]:
 def difference(first: Entry, second: Entry) -> PairedDifference:
     """Accuracy of the first minus that of the second, on the same images."""
     return paired_difference(first.correct, second.correct)
-
-
-def sign_test(first: Entry, second: Entry) -> SignTest:
-    """`difference` less its interval, which takes a hundred times as long: for tables of all pairs."""
-    differences = first.correct.mean(axis=0) - second.correct.mean(axis=0)
-    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
-    return SignTest(float(differences.mean()), wins, losses, mcnemar(wins, losses))
-
-
-def is_separated(found: PairedDifference | SignTest, p: float) -> bool:
-    """Whether a difference is significant at a corrected p, and the sign test points the same way as the accuracies."""
-    return p <= LEVEL and (found.wins - found.losses) * found.difference > 0
 
 
 def findings(entries: Sequence[Entry]) -> str:
@@ -97,6 +74,6 @@ def methods_and_baselines(entries: Sequence[Entry]) -> str:
         f"difference {signed(found.difference)} points, 95 % interval {interval(found.low, found.high)}; {p_value(p)}, "
         "corrected for the choice of the two"
     )
-    if is_separated(found, p):
+    if p <= LEVEL:
         return f"T{first[1:]}, lies {'above' if found.difference > 0 else 'below'} {second} ({how_sure})."
     return f"The tests do not tell {first}, from {second} ({how_sure})."

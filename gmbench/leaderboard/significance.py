@@ -7,9 +7,9 @@ from itertools import combinations, groupby
 
 import numpy as np
 
-from gmbench.evaluators.significance import LEVEL, friedman_nemenyi, holm
+from gmbench.evaluators.significance import LEVEL, friedman_nemenyi, holm, paired_test
 from gmbench.leaderboard.entries import Entry
-from gmbench.leaderboard.findings import ABOUT_TESTS, best_first, is_separated, sign_test
+from gmbench.leaderboard.findings import ABOUT_TESTS, best_first
 from gmbench.leaderboard.markdown import MISSING, NO_RECORDS, WRITTEN_BY, listed, p_value, page, signed, table
 
 ABOUT = f"""\
@@ -48,14 +48,11 @@ def significance_page(entries: Sequence[Entry]) -> str:
 
 def _pairs(dataset: str, entries: list[Entry]) -> str:
     pairs = list(combinations(range(len(entries)), 2))
-    found = [sign_test(entries[i], entries[j]) for i, j in pairs]
-    separated = {
-        pair: is_separated(of_pair, p)
-        for pair, of_pair, p in zip(pairs, found, holm([of_pair.p for of_pair in found]), strict=True)
-    }
+    found = [paired_test(entries[i].correct, entries[j].correct) for i, j in pairs]
+    separated = dict(zip(pairs, holm([p for _, p in found]) <= LEVEL, strict=True))
     cells = [[""] * len(entries) for _ in entries]
-    for (i, j), of_pair in zip(pairs, found, strict=True):
-        cells[i][j] = f"{signed(of_pair.difference)}{'*' if separated[i, j] else ''}"
+    for (i, j), (difference, _) in zip(pairs, found, strict=True):
+        cells[i][j] = f"{signed(difference)}{'*' if separated[i, j] else ''}"
     for i in range(len(entries)):
         cells[i][i] = MISSING
     rows = [[f"{i + 1} `{entry.name}`", *cells[i][1:]] for i, entry in enumerate(entries)]
