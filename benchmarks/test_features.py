@@ -28,13 +28,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.interpolate import griddata
+from scipy.optimize import curve_fit
+from skimage.feature import graycomatrix
+
 from gmbench.attributors.durall20 import Durall20
 from gmbench.attributors.dzanic20 import GREY, Dzanic20
 from gmbench.attributors.mccloskey18 import McCloskey18
 from gmbench.attributors.nataraj19 import co_occurrence
-from scipy.interpolate import griddata
-from scipy.optimize import curve_fit
-from skimage.feature import graycomatrix
 
 IMAGES, SIZE, BATCH = 2000, 256, 50
 THRESHOLDS = np.array([0, 1, 2, 4, 8, 16, 24, 32])

@@ -84,11 +84,18 @@ def _methods_of(name: str) -> list[Method]:
 
 
 def _checked(method: Method, progress: Progress) -> Checked:
+    findings = read_findings(method)
+    if method.card.attributor is not None:
+        findings += _tried(method, progress)
+    return Checked(method=method.slug, findings=findings)
+
+
+def read_findings(method: Method) -> list[Finding]:
+    """What can be said of a method by reading its folder: card, documentation and imports."""
     findings = [_finding("card", _card_problems(method)), _finding("documentation", _documentation_problems(method))]
     if method.card.attributor is not None:
         findings.append(_finding("imports", _import_problems(method)))
-        findings += _tried(method, progress)
-    return Checked(method=method.slug, findings=findings)
+    return findings
 
 
 def _finding(check: str, problems: Iterator[str]) -> Finding:
@@ -106,6 +113,9 @@ def _card_problems(method: Method) -> Iterator[str]:
     for name, parameter in card.parameters.items():
         if not parameter.meaning.strip() or "TODO" in parameter.meaning:
             yield f"say what parameter '{name}' means in {path}"
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if "TODO" in line.partition("#")[2]:
+            yield f"{path}, line {number}: decide, and remove the TODO"
     if unknown := set(card.quick) - set(card.parameters):
         yield f"'quick' in {path} names '{min(unknown)}', which is not a parameter"
 
@@ -117,10 +127,11 @@ def _documentation_problems(method: Method) -> Iterator[str]:
         return
     text = path.read_text(encoding="utf-8")
     if "Which reading" not in text:
-        yield f"say 'Which reading' was chosen in {path}"
-    for number, line in enumerate(text.splitlines(), start=1):
-        if "TODO" in line:
-            yield f"{path}, line {number}: still to fill in"
+        yield f"say 'Which reading' of the paper was chosen in {path}, or that there is no paper"
+    for file in (path, *sorted(method.folder.rglob("*.py"))):
+        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+            if "TODO" in line:
+                yield f"{file}, line {number}: still to fill in"
 
 
 def _import_problems(method: Method) -> Iterator[str]:

@@ -321,6 +321,7 @@ def submit(
     seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
     device: Device = "auto",
     jobs: Jobs = 1,
+    allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Also with code that is in no commit.")] = False,
     folder: Annotated[Path, typer.Option(help="Holds results/ and gets the pages.")] = Path("leaderboards"),
     predictions: Annotated[
         Path | None, typer.Option(help="A parquet file of probabilities, of a method without published code.")
@@ -348,7 +349,9 @@ def submit(
     else:
         embedded = [card.slug for card in dataset_cards().values() if card.embedded]
         cards = [find_dataset(slug) for slug in _names("--datasets", datasets, embedded)]
-        submitted = submitting.submit(found, cards, seeds, resolve_device(device), folder, _progress(), jobs)
+        submitted = submitting.submit(
+            found, cards, seeds, resolve_device(device), folder, _progress(), jobs, allow_dirty
+        )
     print_submitted(_console(), found, submitted)
     if submitted.swept.failed:
         raise typer.Exit(1)

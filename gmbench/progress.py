@@ -24,7 +24,7 @@ class Phase(Protocol):
 class Progress:
     """Shows phases of work one after the other. Quiet without a console.
 
-    `name` is put before plain lines, where those of several processes mix.
+    `name`, of one of many runs, is put before what is shown.
     """
 
     def __init__(self, console: Console | None = None, name: str = "") -> None:
@@ -36,7 +36,7 @@ class Progress:
         if self.console is None:
             yield _Quiet()
         elif self.console.is_terminal:
-            yield from _bar(self.console, description, total)
+            yield from _bar(self.console, self._named(description), total)
         else:
             lines = _Lines(self.console, self._named(description), total)
             yield lines
@@ -52,7 +52,7 @@ class Progress:
     def say(self, text: str) -> None:
         """A line of its own."""
         if self.console is not None:
-            self.console.print(self._named(text), highlight=False)
+            self.console.print(self._named(text), highlight=False, soft_wrap=True)
 
     def _named(self, text: str) -> str:
         return f"{self.name}, {text}" if self.name else text

@@ -55,20 +55,25 @@ def package_versions() -> dict[str, str]:
 
 
 def environment(device: str) -> Environment:
-    """The environment of this process. `git_dirty`: the checkout has code or data that its commit does not have."""
+    """The environment of this process."""
     import torch
 
-    status = _git("status", "--porcelain", "--", ":!leaderboards")
     on_gpu = device.startswith("cuda")
     return Environment(
         gmbench=_version("gmbench") or "unknown",
         git_commit=_git("rev-parse", "HEAD"),
-        git_dirty=None if status is None else bool(status),
+        git_dirty=is_dirty(),
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
         hardware=torch.cuda.get_device_name(device) if on_gpu else _processor(),
         threads=torch.get_num_threads(),
     )
+
+
+def is_dirty() -> bool | None:
+    """Whether the checkout has code or data that its commit does not have; None outside of one."""
+    status = _git("status", "--porcelain", "--", ":!leaderboards")
+    return None if status is None else bool(status)
 
 
 def peak_memory_mib() -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -83,11 +83,16 @@ class Identity(Strict):
     @property
     def entry(self) -> str:
         """The name of this row: the method's slug, and what was changed from its default."""
-        changed = self.given if self.precision == "32-true" else self.given | {"precision": self.precision}
-        changes = "+".join(f"{name}={quote(str(value), safe='')}" for name, value in changed.items())
-        if len(changes) > LONGEST_CHANGES:
-            changes = hashlib.sha256(changes.encode()).hexdigest()[:16]
-        return f"{self.method}+{changes}" if changes else self.method
+        return entry_name(self.method, self.given, self.precision)
+
+
+def entry_name(method: str, given: Mapping[str, bool | int | float | str], precision: str) -> str:
+    """The name of a row: the method's slug, and what was changed from its default."""
+    changed = given if precision == "32-true" else {**given, "precision": precision}
+    changes = "+".join(f"{name}={quote(str(value), safe='')}" for name, value in changed.items())
+    if len(changes) > LONGEST_CHANGES:
+        changes = hashlib.sha256(changes.encode()).hexdigest()[:16]
+    return f"{method}+{changes}" if changes else method
 
 
 class Record(Strict):

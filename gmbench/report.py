@@ -177,7 +177,8 @@ def print_submitted(console: Console, method: Method, submitted: Submitted) -> N
         console.print("The pages stay as they are until all runs end well. The same command goes on.", soft_wrap=True)
         return
     paths = " ".join(shlex.quote(path.as_posix()) for path in submitted.to_commit)
-    console.print(f"\nNow: gmbench validate, then: git add {paths}", highlight=False, markup=False, soft_wrap=True)
+    then = f"gmbench validate {paths.split()[-1]} && git add {paths} && git commit"
+    console.print(f"\nNow: {then}", highlight=False, markup=False, soft_wrap=True)
     if len(submitted.to_commit) == 1:
         console.print(
             f"{method.folder} lies outside the project: others can run {method.slug} only once it is in methods/.",

@@ -16,14 +16,14 @@ CARD = """\
 title = "$title"
 paper = "TODO: who: what, where, when"
 year = 2026
-looks_at = "colour"  # colour, frequency or learned
+looks_at = "$looks_at"  # TODO: colour, frequency (as by a fixed filter or a transform), or learned
 """
 NETWORK_CARD = (
     CARD
     + """\
 attributor = "$name"
 
-[quick]  # parameters with which `gmbench check` takes a minute
+[quick]  # parameters with which `gmbench check` takes half a minute
 epochs = 1
 
 [parameters.epochs]
@@ -153,10 +153,7 @@ TEST = '''\
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
+$imports
 from gmbench.registry import Method, find_method
 from gmbench.testing import check_attributor
 
@@ -168,9 +165,40 @@ def method() -> Method:
 
 
 def test_it_keeps_the_contract(method: Method) -> None:
-    """See `gmbench.testing.check_attributor`. TODO: add tests on cases whose answer is known."""
+    """See `gmbench.testing.check_attributor`."""
     check_attributor(method, method.card.quick)
+
+
+$known_case
 '''
+NETWORK_IMPORTS = """\
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+"""
+NETWORK_CASE = '''\
+def test_a_known_case(method: Method) -> None:
+    """TODO: a case of yours whose answer is known. Here: a black image has no features before anything is learnt."""
+    code = sys.modules[type(method.build(method.parameters({}))).__module__]
+    assert not code.body(3)(torch.zeros(2, 3, 32, 32)).any()'''
+FEATURES_IMPORTS = """\
+from pathlib import Path
+
+import numpy as np
+import pytest
+"""
+FEATURES_CASE = '''\
+def test_a_known_case(method: Method) -> None:
+    """TODO: a case of yours whose answer is known. Here: a plain image has its colour as mean, and no deviation."""
+    plain = np.full((1, 8, 8, 3), 7, np.uint8)
+    np.testing.assert_allclose(method.build(method.parameters({})).features(plain), [[7, 7, 7, 0, 0, 0]])'''
+TESTS = {
+    "network": {"imports": NETWORK_IMPORTS, "known_case": NETWORK_CASE, "looks_at": "learned"},
+    "features": {"imports": FEATURES_IMPORTS, "known_case": FEATURES_CASE, "looks_at": "colour"},
+    "predictions": {"looks_at": "learned"},
+}
 FILES = {
     "network": {"method.toml": NETWORK_CARD, "__init__.py": NETWORK_CODE},
     "features": {"method.toml": FEATURES_CARD, "__init__.py": FEATURES_CODE},
@@ -190,7 +218,10 @@ def new_method(slug: str, kind: str, home: Path | None = None) -> list[Path]:
         OutputError: the folder is there already.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug):
-        raise ParameterError(f"a method's name is of lower-case letters, digits and hyphens, got '{slug}'.")
+        better = re.sub(r"[^a-z0-9]+", "-", slug.lower()).strip("-0123456789") or "my-method"
+        raise ParameterError(
+            f"a method's name is of lower-case letters, digits and hyphens, such as '{better}', got '{slug}'."
+        )
     if kind not in KINDS:
         raise ParameterError(f"--kind: expected {', '.join(KINDS)}, got '{kind}'.")
     if slug in methods():
@@ -208,5 +239,5 @@ def new_method(slug: str, kind: str, home: Path | None = None) -> list[Path]:
     else:
         files = FILES[kind] | {"README.md": README, f"test_{folder.name}.py": TEST}
     for file, text in files.items():
-        write_text(folder / file, Template(text).substitute(title=title, name=name))
+        write_text(folder / file, Template(text).substitute(title=title, name=name, **TESTS[kind]))
     return [folder / file for file in files]

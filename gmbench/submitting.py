@@ -13,6 +13,7 @@ import numpy as np
 
 from gmbench.attributors import METHOD_FOLDERS
 from gmbench.cache import Cache
+from gmbench.checking import read_findings
 from gmbench.data.card import ROLES, DatasetCard
 from gmbench.data.dataset import load_dataset
 from gmbench.errors import ParameterError, RecordError
@@ -20,7 +21,7 @@ from gmbench.files import ensure_writable
 from gmbench.leaderboard.entries import images_problem
 from gmbench.leaderboard.pages import RESULTS, update_pages
 from gmbench.progress import Progress
-from gmbench.provenance import environment, evaluators_sha256
+from gmbench.provenance import environment, evaluators_sha256, is_dirty
 from gmbench.records import SCHEMA_VERSION, Identity, Record, Scores, record_folder, write_record
 from gmbench.registry import Method
 from gmbench.scoring import score_predictions
@@ -54,21 +55,39 @@ def submit(
     leaderboards: Path,
     progress: Progress,
     jobs: int = 1,
+    allow_dirty: bool = False,
 ) -> Submitted:
     """Runs a method on datasets in every setting, and from each to each that shares a generative model with it.
 
-    Records that are there already stay. The pages are built anew if no run failed.
+    Records that are there already stay, unless they are of code that was in no commit. The pages are built anew if no
+    run failed.
 
     Raises:
-        ParameterError: the method has no code.
+        ParameterError: the method has no code, its card, README or imports are not fit to be proposed, or the checkout
+            has changes that are in no commit (and not `allow_dirty`).
     """
     if method.card.attributor is None:
         raise ParameterError(f"{method.slug} has no code to run. Hand in its predictions with --predictions FILE.")
+    for finding in read_findings(method):
+        if not finding.ok:
+            raise ParameterError(
+                f"{method.slug} is not fit to be proposed ({finding.check}): {finding.message}. "
+                f"Then: gmbench check {method.name}"
+            )
+    if is_dirty() and not allow_dirty:
+        raise ParameterError(
+            "the checkout has changes that are in no commit, so nobody could get back the code of these records: "
+            "commit first (or --allow-dirty, for records that you will not propose)."
+        )
     results = leaderboards / RESULTS
     runs = list(matrix([method], datasets, SETTINGS, seeds, device))
     for one, other in permutations(datasets, 2):
         if set(one.sources) & set(other.sources):
             runs += matrix([method], [one], [TRANSFER + other.slug], seeds, device)
+    progress.say(
+        f"{len(runs)} runs (datasets: {len(datasets)}; settings: {len(SETTINGS)}, and transfer between datasets that "
+        f"share a generative model; seeds: {seeds})"
+    )
     swept = sweep(runs, results, progress, jobs)
     pages = [] if swept.failed else update_pages(leaderboards)
     return Submitted(swept, pages, _to_commit(method, leaderboards))

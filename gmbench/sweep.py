@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Literal
 from gmbench.data.card import DatasetCard
 from gmbench.errors import CannotRunError
 from gmbench.progress import Progress
+from gmbench.provenance import is_dirty
+from gmbench.records import RECORD, entry_name, read_record
 from gmbench.registry import Method
 from gmbench.runner import Run, perform
 from gmbench.settings import TRANSFER
@@ -49,12 +52,14 @@ class Ended:
 def sweep(runs: Sequence[Run], results: Path, progress: Progress, jobs: int = 1) -> Swept:
     """Performs every run that has no record yet. One that fails does not stop the others.
 
+    A record of code that was in no commit counts as missing once all code is committed: it is made again.
+
     Args:
         jobs: how many processes run at a time, each with its share of the processor's cores and, on the device
             `cuda`, with one GPU, in turn. Runs of one method, dataset and repetition share fits, and so a process.
     """
     swept = Swept()
-    endings = (_end_of(run, results, progress) for run in runs) if jobs == 1 else _in_processes(runs, results, jobs)
+    endings = _one_by_one(runs, results, progress) if jobs == 1 else _in_processes(runs, results, jobs)
     for number, ended in enumerate(endings, start=1):
         if ended.how == "skipped":
             swept.skipped[ended.name] = ended.text
@@ -87,9 +92,15 @@ def _name(run: Run) -> str:
     return f"{run.method.slug} {run.dataset.slug} {run.setting} {run.repetition}"
 
 
+def _one_by_one(runs: Sequence[Run], results: Path, progress: Progress) -> Iterator[Ended]:
+    for number, run in enumerate(runs, start=1):
+        yield _end_of(run, results, Progress(progress.console, f"{number}/{len(runs)} {_name(run)}"))
+
+
 def _end_of(run: Run, results: Path, progress: Progress) -> Ended:
     try:
-        outcome = perform(run, results, progress)
+        with _uncommitted_aside(run, results, progress):
+            outcome = perform(run, results, progress)
     except CannotRunError as error:
         return Ended(_name(run), "skipped", str(error))
     except Exception as error:
@@ -98,6 +109,25 @@ def _end_of(run: Run, results: Path, progress: Progress) -> Ended:
         return Ended(_name(run), "was there")
     accuracy, seconds = outcome.record.scores.accuracy.accuracy, sum(outcome.record.seconds.values())
     return Ended(_name(run), "ran", f"{accuracy:.1%} in {seconds:.0f} s")
+
+
+@contextmanager
+def _uncommitted_aside(run: Run, results: Path, progress: Progress) -> Iterator[None]:
+    """A record of code that was in no commit is aside while the block runs, if all code is in a commit now."""
+    entry = entry_name(run.method.slug, run.given or {}, run.precision)
+    record = results / run.dataset.slug / run.setting / entry / str(run.repetition) / RECORD
+    if is_dirty() is not False or not record.exists() or read_record(record.parent).environment.git_dirty is False:
+        yield
+        return
+    progress.say("its record is of code that was in no commit; made again")
+    aside = record.with_name(f".{RECORD}.uncommitted")
+    record.replace(aside)
+    try:
+        yield
+    finally:
+        if not record.exists():
+            aside.replace(record)
+        aside.unlink(missing_ok=True)
 
 
 def _in_processes(runs: Sequence[Run], results: Path, jobs: int) -> Iterator[Ended]:

@@ -35,13 +35,14 @@ def check_attributor(method: Method, given: Mapping[str, Value] | None = None, s
     parameters = method.parameters(given or {})
     images = _example(2, 16, size, seed=2)
     test = _example(2, 6, size, seed=102).without_labels()
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, TemporaryDirectory() as other:
         first = _fitted(method, parameters, images, Path(folder))
+        probabilities = _check_answers(first, test)
+        again = _fitted(method, parameters, images, Path(other)).predict_proba(test)
+        assert np.array_equal(again, probabilities), (
+            "the same seed must give the same answer; everything random must come from context.seed"
+        )
         kept = _fitted(method, parameters, images, Path(folder)).predict_proba(test)
-    with TemporaryDirectory() as folder:
-        again = _fitted(method, parameters, images, Path(folder)).predict_proba(test)
-    probabilities = _check_answers(first, test)
-    np.testing.assert_array_equal(again, probabilities, err_msg="the same seed must give the same answer")
     np.testing.assert_array_equal(kept, probabilities, err_msg="what is kept in scratch must give the same answer")
     alone = np.concatenate([first.predict_proba(test[i : i + 1]) for i in range(3)])
     np.testing.assert_allclose(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +30,10 @@ from gmbench.settings import TRANSFER
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+MANY = 20
+"""Of more records, not each one has a line."""
 
 
 class Validated(Strict):
@@ -221,11 +226,21 @@ def _warnings(found: Found) -> Iterator[str]:
 
 
 def print_validated(console: Console, validated: Sequence[Validated]) -> None:
-    """A line per record, and one for each thing that is wrong or worth knowing."""
+    """A line per record, and one for each thing that is wrong or worth knowing.
+
+    Of many records, those of which there is nothing to say are counted, a line per row of the leaderboard.
+    """
+    quiet = [of_record for of_record in validated if of_record.ok and not of_record.warnings]
+    if len(validated) > MANY:
+        for row, n in Counter(os.path.relpath(Path(of_record.folder).parent) for of_record in quiet).items():
+            console.print(f"ok  {row}: {n}", highlight=False, soft_wrap=True)
     for of_record in validated:
+        if of_record in quiet and len(validated) > MANY:
+            continue
         lines = [f"{'ok' if of_record.ok else 'WRONG'}  {os.path.relpath(of_record.folder)}"]
         lines += [f"  {problem}" for problem in of_record.problems]
         lines += [f"  warning: {warning}" for warning in of_record.warnings]
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-    wrong = sum(not of_record.ok for of_record in validated)
-    console.print(f"\n{len(validated)} records, {wrong} wrong", highlight=False)
+    wrong, warned = (sum(map(bool, said)) for said in zip(*((r.problems, r.warnings) for r in validated), strict=True))
+    about = f", {warned} with warnings, which need nothing of you if the method is not yours" if warned else ""
+    console.print(f"\n{len(validated)} records, {wrong} wrong{about}", highlight=False, soft_wrap=True)

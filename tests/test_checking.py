@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -43,9 +44,8 @@ def static(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fill_in(folder: Path) -> None:
     """Does what an author does with the files of `gmbench new`: writes where it says TODO."""
-    for name in ("method.toml", "README.md"):
-        text = (folder / name).read_text()
-        (folder / name).write_text(text.replace("TODO: ", ""))
+    for path in folder.glob("*.*"):
+        path.write_text(path.read_text().replace("TODO: ", ""))
 
 
 class TestNew:
@@ -76,11 +76,21 @@ class TestNew:
         assert all(finding.ok for finding in findings(folder).values())
 
     def test_what_is_to_be_filled_in_is_named(self, tmp_path: Path, static: None) -> None:
-        """Paper in the card, three lines of the README."""
+        """Paper and what it looks at in the card, three lines of the README, one test."""
         new_method("my-method", "features", tmp_path)
         found = findings(tmp_path / "my_method")
         assert "fill in 'paper'" in found["card"].message
-        assert found["documentation"].message.count("still to fill in") == 3
+        assert "method.toml, line 4: decide, and remove the TODO" in found["card"].message
+        assert found["documentation"].message.count("still to fill in") == 4
+        assert "test_my_method.py, line 2" in found["documentation"].message
+
+    @pytest.mark.parametrize("kind", ["network", "features"])
+    def test_its_own_test_passes(self, tmp_path: Path, kind: str) -> None:
+        """The known case that the template begins with."""
+        new_method("my-method", kind, tmp_path)
+        path = tmp_path / "my_method" / "test_my_method.py"
+        names = runpy.run_path(str(path))
+        names["test_a_known_case"](find_method(str(path.parent)))
 
     def test_a_method_without_code(self, tmp_path: Path, static: None) -> None:
         """Card and README alone are checked; running it is refused with what to do instead."""
@@ -93,7 +103,7 @@ class TestNew:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (("My_Method",), "lower-case letters, digits and hyphens"),
+            (("My_Method",), "lower-case letters, digits and hyphens, such as 'my-method'"),
             (("durall20",), "there is a method named 'durall20' already"),
             (("my-method", "--kind", "magic"), "expected network, features, predictions"),
             (("taken",), "is there already"),
@@ -210,6 +220,30 @@ class TestTrying:
         assert "default 1.0 on the card, 2.0 in the constructor" in found["constructor"].message
         assert not found["contract"].ok
         assert "everything random must come from context.seed" in found["tiny run"].message
+
+    def test_a_network_whose_seed_is_no_seed(self, tmp_path: Path) -> None:
+        """Drawn from the system: the contract says so. Always the same: the tiny run does."""
+        new_method("my-method", "network", tmp_path)
+        folder = tmp_path / "my_method"
+        code = (folder / "__init__.py").read_text()
+        for seed, check_name, words in (
+            ("int.from_bytes(os.urandom(4))", "contract", "everything random must come from context.seed"),
+            ("0", "tiny run", "another seed gave the same predictions"),
+        ):
+            fit = (
+                "    def fit(self, train, val, context):\n        import os\n        from dataclasses import replace\n"
+            )
+            fit += f"        return super().fit(train, val, replace(context, seed={seed}))\n\n"
+            (folder / "__init__.py").write_text(code.replace("    def inputs", fit + "    def inputs"))
+            found = findings(folder)[check_name]
+            assert not found.ok
+            assert words in found.message
+
+    def test_a_method_without_chance(self, tmp_path: Path) -> None:
+        """That the seed decides nothing is said, and is no fault."""
+        found = findings(method_in(tmp_path / "constant"))["tiny run"]
+        assert found.ok
+        assert "another seed gives the same predictions" in found.message
 
     def test_a_process_that_ends(self, tmp_path: Path) -> None:
         """A crash is a finding, not a crash of the check."""

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import scipy.fft
 from conftest import image_set, make_images
+from scipy.optimize import fmin
+
+from gmbench.attributor import RunContext
 from gmbench.attributors.dzanic20 import (
     Dzanic20,
     features_as_official,
@@ -17,9 +20,6 @@ from gmbench.attributors.dzanic20 import (
     smooth,
     tail,
 )
-from scipy.optimize import fmin
-
-from gmbench.attributor import RunContext
 from gmbench.errors import ParameterError
 
 

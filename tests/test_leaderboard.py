@@ -24,7 +24,6 @@ from gmbench.leaderboard.findings import leading, methods_and_baselines
 from gmbench.leaderboard.pages import build_pages, stale_pages, write_pages
 from gmbench.leaderboard.paper import FIGURES
 from gmbench.records import SCHEMA_VERSION, Environment, Identity, Record, Scores, record_folder, write_record
-from gmbench.registry import methods
 
 PER_SOURCE = 40
 LABELS = np.repeat(np.arange(3), PER_SOURCE)
@@ -122,15 +121,29 @@ class TestAttribution:
         assert "the tests do not separate it from `manifpt-rgb`" in page
 
     def test_methods_without_a_record_are_named(self, results: Path) -> None:
-        """A reader must know which methods a table, and what is said of it, leave out."""
-        for method in methods():
-            if method not in ("wang20", "yu19"):
-                write(results, method, right(90))
+        """A reader must know which methods a table, and what is said of it, leave out: those that are on the board
+        elsewhere. A method that is on no table yet changes none, so its folder makes no page stale."""
+        write(results, "durall20", right(90))
+        for method in ("wang20", "yu19"):
+            write(results, method, right(90), setting="few-shot-10")
         page = self.page(results)
+        assert page.count("Not run yet") == 2
         assert "Not run yet, and so not in these sentences: `wang20` and `yu19`." in page
+        assert "Not run yet, and so not in these sentences: `durall20`." in page
         write(results, "wang20", right(90))
         write(results, "yu19", right(90))
+        write(results, "durall20", right(90), setting="few-shot-10")
         assert "Not run yet" not in self.page(results)
+
+    def test_cards_are_linked(self, results: Path) -> None:
+        """Those of the project's methods; one from elsewhere has none here."""
+        for method in ("manifpt-rgb", "durall20", "stranger"):
+            write(results, method, right(90))
+        page = self.page(results)
+        for slug, folder in (("durall20", "baselines/durall20"), ("manifpt-rgb", "methods/manifpt")):
+            assert f"[`{slug}`](../{folder}/README.md)" in page
+            assert (Path(__file__).parent.parent / folder / "README.md").is_file()
+        assert "[`stranger`]" not in page
 
     def test_a_leader_that_stands_alone(self, results: Path) -> None:
         """120 right against 60: every one of the 60 images on which they differ is won."""

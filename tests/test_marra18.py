@@ -10,10 +10,10 @@ import pytest
 import timm
 import torch
 from conftest import image_set, make_card, make_images
-from gmbench.attributors.marra18 import Marra18, ResizedPixels, train_head
 from PIL import Image
 
 from gmbench.attributor import RunContext
+from gmbench.attributors.marra18 import Marra18, ResizedPixels, train_head
 from gmbench.data.images import ImageSet
 from gmbench.errors import CannotRunError
 from gmbench.networks import AttributionNetwork, attribution_network, cifar_resnet

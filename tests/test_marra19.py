@@ -7,6 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import image_set, make_images
+from torch import Tensor
+
+from gmbench.attributor import RunContext
 from gmbench.attributors.marra19 import (
     IncrementalNetwork,
     Marra19,
@@ -15,9 +18,6 @@ from gmbench.attributors.marra19 import (
     herd,
     incremental_loss,
 )
-from torch import Tensor
-
-from gmbench.attributor import RunContext
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
 from gmbench.networks import attribution_network

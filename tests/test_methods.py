@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import image_set, make_images
+
+from gmbench.attributor import RunContext
 from gmbench.attributors.durall20 import Durall20, profile_as_code, profile_as_paper, ring_means
 from gmbench.attributors.manifpt import ManiFPT
 from gmbench.attributors.mccloskey18 import McCloskey18
-
-from gmbench.attributor import RunContext
 from gmbench.errors import ParameterError
 
 THRESHOLDS = (0, 1, 2, 4, 8, 16, 24, 32)

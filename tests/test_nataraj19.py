@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import image_set, make_images
-from gmbench.attributors.nataraj19 import Nataraj19, co_occurrence, co_occurrence_network, normalised
 from skimage.feature import graycomatrix
 from torch import nn
 
 from gmbench.attributor import RunContext
+from gmbench.attributors.nataraj19 import Nataraj19, co_occurrence, co_occurrence_network, normalised
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
 from gmbench.training import TrainingResult

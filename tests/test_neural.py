@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import image_set, make_images
-from gmbench.attributors.manifpt import ManiFPT
 from scipy.special import softmax
 from torch import Tensor
 
 from gmbench.attributor import RunContext
+from gmbench.attributors.manifpt import ManiFPT
 from gmbench.cache import Cache
 from gmbench.data.dataset import Dataset
 from gmbench.data.images import ImageSet

@@ -15,14 +15,22 @@ from test_checking import fill_in
 import gmbench.attributors
 import gmbench.checking
 import gmbench.data.card
+import gmbench.provenance
 import gmbench.registry
 import gmbench.scaffold
 import gmbench.submitting
+import gmbench.sweep
 from gmbench.data.storage import read_columns, role_path
 from gmbench.errors import RecordError
 from gmbench.records import read_record
 from gmbench.registry import methods
 from gmbench.submitting import read_submission
+
+
+def commit_all(monkeypatch: pytest.MonkeyPatch, dirty: bool = False) -> None:
+    """As if all code were in a commit, or not all of it."""
+    for module in (gmbench.provenance, gmbench.submitting, gmbench.sweep):
+        monkeypatch.setattr(module, "is_dirty", lambda: dirty)
 
 
 @pytest.fixture
@@ -33,6 +41,7 @@ def checkout(tmp_path: Path, only_tiny: None, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "pyproject.toml").write_text("")
     for module in (gmbench.registry, gmbench.scaffold, gmbench.submitting, gmbench.checking):
         monkeypatch.setattr(module, "METHOD_FOLDERS", homes)
+    commit_all(monkeypatch)
     monkeypatch.setattr(gmbench.attributors, "__path__", [str(home) for home in homes])
     monkeypatch.chdir(tmp_path)
     methods.cache_clear()
@@ -57,16 +66,22 @@ def test_from_new_to_a_row(command, checkout: Path) -> None:  # type: ignore[no-
 
     assert command("new", "my-method", "--kind", "features")[0] == 0
     methods.cache_clear()
+    assert command("leaderboard", "--check")[0] == 0
+    code, _, err = command("submit", "my-method", *SUBMIT)
+    assert code == 2
+    assert "my-method is not fit to be proposed (card): fill in 'paper'" in err
     folder = checkout / "methods" / "my_method"
     fill_in(folder)
+    methods.cache_clear()
     code = (folder / "__init__.py").read_text()
     (folder / "__init__.py").write_text(code.replace("values.std(axis=(1, 2))", "np.log1p(values.std(axis=(1, 2)))"))
-    assert command("check", "my-method")[0] == 0
+    code, out, _ = command("check", "my-method")
+    assert code == 0, out
 
     code, out, _ = command("submit", "my-method", *SUBMIT)
     assert code == 0
     assert "4 run, 0 recorded before" in out
-    assert "git add methods/my_method leaderboards" in out
+    assert "Now: gmbench validate leaderboards && git add methods/my_method leaderboards && git commit" in out
     code, out, _ = command("validate")
     assert code == 0, out
     assert "8 records, 0 wrong" in out
@@ -86,6 +101,7 @@ def test_by_path_and_through_an_entry_point(  # type: ignore[no-untyped-def]
     """A method outside the project, and the same one as an installed package, give the same predictions."""
     home = checkout / "elsewhere"
     assert command("new", "my-guest", "--kind", "features", "--out", str(home))[0] == 0
+    fill_in(home / "my_guest")
     code, out, _ = command("submit", str(home / "my_guest"), *SUBMIT, "--folder", "by-path")
     assert code == 0
     assert "lies outside the project" in out
@@ -122,12 +138,54 @@ def test_a_run_that_fails_leaves_the_pages_alone(command, checkout: Path) -> Non
     """Exit code 1."""
     assert command("new", "my-broken", "--kind", "features")[0] == 0
     methods.cache_clear()
+    fill_in(checkout / "methods" / "my_broken")
+    methods.cache_clear()
     path = checkout / "methods" / "my_broken" / "__init__.py"
     path.write_text(path.read_text().replace("values = ", "values = 1 / 0 * "))
     code, out, _ = command("submit", "my-broken", *SUBMIT)
     assert code == 1
     assert "ZeroDivisionError" in out
     assert not (checkout / "leaderboards" / "attribution.md").exists()
+
+
+class TestUncommitted:
+    """Code that is in no commit."""
+
+    def test_it_is_not_submitted(  # type: ignore[no-untyped-def]
+        self, command, checkout: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Unless that is asked for; such records are made again once all is committed, and the badge is gone."""
+        commit_all(monkeypatch, dirty=True)
+        code, _, err = command("submit", "mccloskey18", *SUBMIT)
+        assert code == 2
+        assert "commit first (or --allow-dirty" in err
+        assert not (checkout / "leaderboards" / "results" / "tiny").exists()
+        page = checkout / "leaderboards" / "attribution.md"
+        assert command("submit", "mccloskey18", *SUBMIT, "--allow-dirty")[0] == 0
+        assert "cpu, dirty tree" in page.read_text()
+        assert "0 run, 4 recorded before" in command("submit", "mccloskey18", *SUBMIT, "--allow-dirty")[1]
+        commit_all(monkeypatch)
+        code, out, err = command("submit", "mccloskey18", *SUBMIT)
+        assert "4 run, 0 recorded before" in out
+        assert "its record is of code that was in no commit; made again" in err
+        assert "cpu, dirty tree" not in page.read_text()
+        assert "0 run, 4 recorded before" in command("submit", "mccloskey18", *SUBMIT)[1]
+        assert not list(checkout.rglob("*.uncommitted"))
+
+    def test_a_run_that_fails_keeps_the_record(  # type: ignore[no-untyped-def]
+        self, command, checkout: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The one that was there is there afterwards."""
+        commit_all(monkeypatch, dirty=True)
+        asked = ("sweep", "--methods", "mccloskey18", *SUBMIT, "--settings", "clean", "--out", "results")
+        assert command(*asked)[0] == 0
+        record = checkout / "results" / "tiny" / "clean" / "mccloskey18" / "0" / "record.json"
+        before = record.read_bytes()
+        commit_all(monkeypatch)
+        monkeypatch.setattr(gmbench.sweep, "perform", lambda *_: 1 / 0)
+        assert command(*asked)[0] == 1
+        assert record.read_bytes() == before
+        assert not list(checkout.rglob("*.uncommitted"))
 
 
 class TestPredictions:

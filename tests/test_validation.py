@@ -10,6 +10,7 @@ import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 from conftest import make_card
+from rich.console import Console
 
 import gmbench.data.card
 import gmbench.rerun
@@ -20,7 +21,7 @@ from gmbench.records import read_predictions, read_record
 from gmbench.registry import find_method
 from gmbench.rerun import choose, compared
 from gmbench.runner import Run, perform
-from gmbench.validation import cell_of, validate
+from gmbench.validation import Validated, cell_of, print_validated, validate
 
 pytestmark = pytest.mark.usefixtures("only_tiny")
 
@@ -72,6 +73,18 @@ def test_honest_records_are_ok(command, results: Path) -> None:  # type: ignore[
     assert out.count("ok  ") == 2
     assert "2 records, 0 wrong" in out
     assert [of_record["problems"] for of_record in json.loads((results / "said.json").read_text())] == [[], []]
+
+
+def test_many_records_have_a_line_per_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of which there is nothing to say are counted; the others have their lines, and are counted too."""
+    quiet = [Validated(folder=f"r/a/{row}/{i}", problems=[], warnings=[]) for row in ("x", "y") for i in range(15)]
+    wrong = Validated(folder="r/a/y/15", problems=["it is wrong"], warnings=[])
+    warned = Validated(folder="r/a/z/0", problems=[], warnings=["it is old"])
+    print_validated(Console(), [*quiet, wrong, warned])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["ok  r/a/x: 15", "ok  r/a/y: 15"]
+    assert lines[2:6] == ["WRONG  r/a/y/15", "  it is wrong", "ok  r/a/z/0", "  warning: it is old"]
+    assert lines[-1].startswith("32 records, 1 wrong, 1 with warnings")
 
 
 @pytest.mark.parametrize(

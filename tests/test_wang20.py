@@ -11,6 +11,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import SOURCES, image_set, make_images
+from PIL import Image, ImageFilter
+from scipy.ndimage import gaussian_filter
+from torchvision.transforms import v2
+
+from gmbench.attributor import RunContext
 from gmbench.attributors.wang20 import (
     AugmentedPixels,
     Pixels,
@@ -22,11 +27,6 @@ from gmbench.attributors.wang20 import (
     residual_spectra,
     resized,
 )
-from PIL import Image, ImageFilter
-from scipy.ndimage import gaussian_filter
-from torchvision.transforms import v2
-
-from gmbench.attributor import RunContext
 from gmbench.data.images import ImageSet
 from gmbench.errors import CannotRunError, ParameterError
 from gmbench.networks import attribution_network

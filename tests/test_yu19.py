@@ -10,10 +10,10 @@ import scipy.ndimage
 import torch
 import torch.nn.functional as F
 from conftest import image_set, make_card, make_images
-from gmbench.attributors.yu19 import AttributionNetwork, Convolution, Dense, Halve, Pixels, Yu19
 from torch import nn
 
 from gmbench.attributor import RunContext
+from gmbench.attributors.yu19 import AttributionNetwork, Convolution, Dense, Halve, Pixels, Yu19
 from gmbench.errors import ParameterError
 
 

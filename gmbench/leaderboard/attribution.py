@@ -9,7 +9,7 @@ import numpy as np
 
 from gmbench.data.card import REAL
 from gmbench.evaluators.accuracy import family_recall
-from gmbench.leaderboard.entries import Entry
+from gmbench.leaderboard.entries import Entry, methods_of
 from gmbench.leaderboard.findings import ABOUT_TESTS, best_first, findings, tied
 from gmbench.leaderboard.markdown import (
     MISSING,
@@ -24,6 +24,7 @@ from gmbench.leaderboard.markdown import (
     percent,
     table,
 )
+from gmbench.registry import methods
 
 ABOUT = f"""\
 # Attribution: which generative model made this image?
@@ -38,7 +39,7 @@ As Table 2 of the ManiFPT paper; its published figures are in [paper.md](paper.m
   separated from all others. All pairs: [significance.md](significance.md).
   {ABOUT_TESTS}
 - **How to reproduce a row**: the commands below each table, at the commit beside them. Records: `results/`.
-- **What each method does**: [its card](../README.md#methods).
+- **What each method does**: its card, {{cards}}.
 
 Columns:
 
@@ -80,15 +81,18 @@ WEIGHTS = {"weights_sha256": "pretrained", "encoder_sha256": "encoder"}
 
 def attribution_page(entries: Iterable[Entry]) -> str:
     """The page as markdown."""
+    entries = list(entries)
+    known = methods_of(entries)
+    about = ABOUT.format(cards=listed_cards(known))
     kept = sorted((entry for entry in entries if entry.tested_on is None), key=_place)
     if not kept:
-        return page(ABOUT, NO_RECORDS)
+        return page(about, NO_RECORDS)
     settings = list(dict.fromkeys(entry.setting for entry in kept))
-    parts = [ABOUT, "Settings:", "\n".join(f"- [{name}](#setting-{name}): {_in_words(name)}" for name in settings)]
+    parts = [about, "Settings:", "\n".join(f"- [{name}](#setting-{name}): {_in_words(name)}" for name in settings)]
     for setting, in_setting in groupby(kept, key=lambda entry: entry.setting):
         parts.append(f"## Setting `{setting}`\n\n{_in_words(setting)}")
         parts.extend(
-            _section(dataset, best_first(list(group)))
+            _section(dataset, best_first(list(group)), known)
             for dataset, group in groupby(in_setting, key=lambda entry: entry.dataset)
         )
     return page(*parts)
@@ -105,14 +109,21 @@ def _in_words(setting: str) -> str:
     return SETTINGS_IN_WORDS.get(setting, "")
 
 
-def _section(dataset: str, entries: list[Entry]) -> str:
+def listed_cards(slugs: Iterable[str]) -> str:
+    """Links from the pages to the cards of methods."""
+    cards = ((slug, methods()[slug].folder) for slug in slugs)
+    links = [f"[`{slug}`](../{folder.parent.name}/{folder.name}/README.md)" for slug, folder in cards]
+    return ", ".join(links) or "in its folder"
+
+
+def _section(dataset: str, entries: list[Entry], known: list[str]) -> str:
     first = entries[0].records[0]
     n = len(entries[0].sources)
     return page(
         f"### {dataset}",
         f"{n} sources, {first.images['test']:,} test images, {first.images['train']:,} training images; chance is "
         f"{percent(1 / n)} %. Dataset revision `{first.identity.dataset_revision[:12]}`.",
-        findings(entries),
+        findings(entries, known),
         _scores(entries),
         "Recall by family: of a family's test images, the share in % that was attributed to any of its sources.",
         _family_recalls(entries),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -63,9 +63,14 @@ class Entry:
         return self.records[0].identity.sources
 
     @property
+    def method(self) -> str:
+        """The slug of its method."""
+        return self.records[0].identity.method
+
+    @property
     def kind(self) -> Literal["method", "baseline"] | None:
         """Whether its method competes (`methods/`) or is compared with (`baselines/`); None for one from elsewhere."""
-        method = methods().get(self.records[0].identity.method)
+        method = methods().get(self.method)
         home = method.folder.parent if method else None
         return "method" if home == METHODS else "baseline" if home == BASELINES else None
 
@@ -151,6 +156,11 @@ def read_entries(results: Path) -> list[Entry]:
         probabilities = np.stack([member.probabilities for member in members])
         entries.append(Entry(tuple(member.record for member in members), members[0].labels, probabilities))
     return entries
+
+
+def methods_of(entries: Iterable[Entry]) -> list[str]:
+    """Slugs of the methods that are the project's own (`baselines/`, `methods/`) and have a record, in order."""
+    return sorted({entry.method for entry in entries if entry.kind is not None})
 
 
 def found_of(folder: Path, record: Record) -> Found:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from gmbench.attributors import METHOD_FOLDERS
 from gmbench.evaluators.significance import LEVEL, PairedDifference, paired_difference, tied_with_best
 from gmbench.leaderboard.entries import Entry
 from gmbench.leaderboard.markdown import interval, listed, p_value, percent, signed
-from gmbench.registry import methods
 
 ABOUT_TESTS = """\
 Methods are compared image by image on the same test images, by the share of seeds in which each is right: intervals
@@ -32,13 +30,12 @@ def difference(first: Entry, second: Entry) -> PairedDifference:
     return paired_difference(first.correct, second.correct)
 
 
-def findings(entries: Sequence[Entry]) -> str:
+def findings(entries: Sequence[Entry], known: Collection[str]) -> str:
     """Two sentences on entries that were tested on the same images: who leads, and methods against baselines.
 
-    A third one names the methods of the project that have no record there, of which the two say nothing.
+    A third one names those of the `known` methods that have no record there, of which the two say nothing.
     """
-    run = {entry.records[0].identity.method for entry in entries}
-    absent = [slug for slug, method in methods().items() if method.folder.parent in METHOD_FOLDERS and slug not in run]
+    absent = sorted(set(known) - {entry.method for entry in entries})
     rest = f" **Not run yet, and so not in these sentences: {listed(absent)}.**" if absent else ""
     return f"{leading(entries)} {methods_and_baselines(entries)}{rest}"
 

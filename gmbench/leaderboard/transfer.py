@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gmbench.leaderboard.entries import Entry
+from gmbench.leaderboard.entries import Entry, methods_of
 from gmbench.leaderboard.findings import ABOUT_TESTS, best_first, findings, tied
 from gmbench.leaderboard.markdown import (
     MISSING,
@@ -56,17 +56,17 @@ def transfer_page(entries: Sequence[Entry]) -> str:
             directions.setdefault((entry.dataset, entry.tested_on), []).append(entry)
     if not directions:
         return page(ABOUT, NO_RECORDS)
-    parts = [ABOUT]
+    parts, known = [ABOUT], methods_of(entries)
     for one, other in sorted({(min(direction), max(direction)) for direction in directions}):
         parts.append(f"## {one} and {other}")
         for fitted, tested in ((one, other), (other, one)):
             parts.append(f"### Fitted on {fitted}, tested on {tested}")
             found = best_first(directions.get((fitted, tested), []))
-            parts.append(_direction(found, at_home) if found else NO_RECORDS)
+            parts.append(_direction(found, at_home, known) if found else NO_RECORDS)
     return page(*parts)
 
 
-def _direction(entries: list[Entry], at_home: dict[tuple[str, str], Entry]) -> str:
+def _direction(entries: list[Entry], at_home: dict[tuple[str, str], Entry], known: list[str]) -> str:
     sources, identity = entries[0].sources, entries[0].records[0].identity
     rows = [
         [
@@ -82,7 +82,7 @@ def _direction(entries: list[Entry], at_home: dict[tuple[str, str], Entry]) -> s
         f"{len(sources)} sources: {listed(sources)}. {len(entries[0].labels):,} test images; chance is "
         f"{percent(1 / len(sources))} %. Revisions `{identity.dataset_revision[:12]}` (fitted on) and "
         f"`{str(identity.tested_revision)[:12]}` (tested on).",
-        findings(entries),
+        findings(entries, known),
         table(["Method", "On B % ↑", "95 %", "On A % ↑", "B - A ↑", "Seeds"], rows),
         details("Commands that make these rows", commands(entries)),
     )
