@@ -58,11 +58,12 @@ def environment(device: str) -> Environment:
     """The environment of this process."""
     import torch
 
+    changed = uncommitted()
     on_gpu = device.startswith("cuda")
     return Environment(
         gmbench=_version("gmbench") or "unknown",
         git_commit=_git("rev-parse", "HEAD"),
-        git_dirty=is_dirty(),
+        git_dirty=None if changed is None else bool(changed),
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
         hardware=torch.cuda.get_device_name(device) if on_gpu else _processor(),
@@ -70,10 +71,10 @@ def environment(device: str) -> Environment:
     )
 
 
-def is_dirty() -> bool | None:
-    """Whether the checkout has code or data that its commit does not have; None outside of one."""
+def uncommitted() -> list[str] | None:
+    """The checkout's files, of code or data, that are not as in its commit; None outside of a checkout."""
     status = _git("status", "--porcelain", "--", ":!leaderboards")
-    return None if status is None else bool(status)
+    return None if status is None else [line.split(maxsplit=1)[1] for line in status.splitlines()]
 
 
 def peak_memory_mib() -> int | None:

@@ -21,7 +21,7 @@ from gmbench.files import ensure_writable
 from gmbench.leaderboard.entries import images_problem
 from gmbench.leaderboard.pages import RESULTS, update_pages
 from gmbench.progress import Progress
-from gmbench.provenance import environment, evaluators_sha256, is_dirty
+from gmbench.provenance import environment, evaluators_sha256, uncommitted
 from gmbench.records import SCHEMA_VERSION, Identity, Record, Scores, record_folder, write_record
 from gmbench.registry import Method
 from gmbench.scoring import score_predictions
@@ -74,10 +74,10 @@ def submit(
                 f"{method.slug} is not fit to be proposed ({finding.check}): {finding.message}. "
                 f"Then: gmbench check {method.name}"
             )
-    if is_dirty() and not allow_dirty:
+    if (changed := uncommitted()) and not allow_dirty:
         raise ParameterError(
-            "the checkout has changes that are in no commit, so nobody could get back the code of these records: "
-            "commit first (or --allow-dirty, for records that you will not propose)."
+            f"{', '.join(changed[:3])}{' and others' if len(changed) > 3 else ''}: not in a commit, so nobody could "
+            "get back the code of these records. Commit first (or --allow-dirty, for records that you do not propose)."
         )
     results = leaderboards / RESULTS
     runs = list(matrix([method], datasets, SETTINGS, seeds, device))

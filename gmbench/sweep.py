@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from gmbench.data.card import DatasetCard
 from gmbench.errors import CannotRunError
 from gmbench.progress import Progress
-from gmbench.provenance import is_dirty
+from gmbench.provenance import uncommitted
 from gmbench.records import RECORD, entry_name, read_record
 from gmbench.registry import Method
 from gmbench.runner import Run, perform
@@ -116,7 +116,7 @@ def _uncommitted_aside(run: Run, results: Path, progress: Progress) -> Iterator[
     """A record of code that was in no commit is aside while the block runs, if all code is in a commit now."""
     entry = entry_name(run.method.slug, run.given or {}, run.precision)
     record = results / run.dataset.slug / run.setting / entry / str(run.repetition) / RECORD
-    if is_dirty() is not False or not record.exists() or read_record(record.parent).environment.git_dirty is False:
+    if uncommitted() != [] or not record.exists() or read_record(record.parent).environment.git_dirty is False:
         yield
         return
     progress.say("its record is of code that was in no commit; made again")

@@ -30,7 +30,7 @@ from gmbench.submitting import read_submission
 def commit_all(monkeypatch: pytest.MonkeyPatch, dirty: bool = False) -> None:
     """As if all code were in a commit, or not all of it."""
     for module in (gmbench.provenance, gmbench.submitting, gmbench.sweep):
-        monkeypatch.setattr(module, "is_dirty", lambda: dirty)
+        monkeypatch.setattr(module, "uncommitted", lambda: ["methods/mine/"] if dirty else [])
 
 
 @pytest.fixture
@@ -158,7 +158,8 @@ class TestUncommitted:
         commit_all(monkeypatch, dirty=True)
         code, _, err = command("submit", "mccloskey18", *SUBMIT)
         assert code == 2
-        assert "commit first (or --allow-dirty" in err
+        assert "methods/mine/: not in a commit" in err
+        assert "(or --allow-dirty" in err
         assert not (checkout / "leaderboards" / "results" / "tiny").exists()
         page = checkout / "leaderboards" / "attribution.md"
         assert command("submit", "mccloskey18", *SUBMIT, "--allow-dirty")[0] == 0
