@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -20,10 +21,14 @@ def page(*parts: str) -> str:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], left: Iterable[str] = ()) -> str:
-    """A table whose columns are right-aligned, but for the first and those whose headers are in `left`."""
+    """A table whose columns are right-aligned, but for the first and those whose headers are in `left`.
+
+    Cells are not padded, so that a new row changes no other.
+    """
     wanted = {headers[0], *left}
     align = ["left" if header in wanted else "right" for header in headers]
-    return tabulate(rows, headers, tablefmt="pipe", colalign=align, disable_numparse=True)
+    head, rule, *lines = tabulate(rows, headers, tablefmt="pipe", colalign=align, disable_numparse=True).splitlines()
+    return "\n".join(re.sub(" +", " ", line) for line in (head, re.sub("-+", "---", rule), *lines))
 
 
 def details(summary: str, *parts: str) -> str:
