@@ -54,16 +54,6 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8", newline="\n")
 
 
-def folder_sha256(folder: Path, pattern: str = "*", skip: tuple[str, ...] = ()) -> str:
-    """A digest of the names and contents of a folder's files, less compiled ones and paths that begin with a `skip`."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob(pattern) if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if "__pycache__" not in name and not name.startswith(skip):
-            digest.update(f"{name}\0".encode() + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
-    return digest.hexdigest()
-
-
 def sha256_file(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     with path.open("rb") as file:

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from gmbench.files import folder_sha256, sha256_file
+from gmbench.digests import code_sha256
 from gmbench.records import Environment
 
 PACKAGES = (
@@ -22,7 +22,7 @@ DECIDES_NO_PREDICTION = (
     "attributors/", "cache.py", "checking.py", "checkpoints.py", "cli.py", "data/audit.py", "data/card.py",
     "data/cards/", "data/dataset.py", "data/decoding.py", "data/embedded/", "data/encoding.py", "data/hub.py",
     "data/importing.py", "data/pieces.py", "data/places.py", "data/reals.py", "data/roles.py",
-    "data/sampling.py", "data/source_names.py", "data/storage.py", "device.py", "doctor.py",
+    "data/sampling.py", "data/source_names.py", "data/storage.py", "device.py", "digests.py", "doctor.py",
     "encoders/train.py", "errors.py", "evaluators/", "files.py", "generators/", "leaderboard/", "progress.py",
     "provenance.py", "records.py", "registry.py", "report.py", "rerun.py", "scaffold.py", "scoring.py", "submitting.py",
     "sweep.py", "testing.py", "trial.py", "validation.py",
@@ -34,15 +34,15 @@ roles are in the identity. A new file is in the digest unless it is named here."
 @cache
 def harness_sha256() -> str:
     """A digest of the harness's code, less what cannot change predictions or features (evaluators, leaderboards, …)."""
-    return folder_sha256(Path(__file__).parent, "*.py", skip=DECIDES_NO_PREDICTION)
+    return code_sha256(Path(__file__).parent, "*.py", skip=DECIDES_NO_PREDICTION)
 
 
 @cache
 def evaluators_sha256() -> str:
     """A digest of the code that makes a record's scores from predictions and features, less tests between methods."""
     home = Path(__file__).parent
-    evaluators = folder_sha256(home / "evaluators", "*.py", skip=("significance.py",))
-    return hashlib.sha256((evaluators + sha256_file(home / "scoring.py")).encode()).hexdigest()
+    parts = code_sha256(home / "evaluators", "*.py", skip=("significance.py",)), code_sha256(home, "scoring.py")
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 @cache

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import json
 import math
 import sys
 import tomllib
@@ -19,8 +21,8 @@ from pydantic import ValidationError
 from gmbench.attributor import Attributor
 from gmbench.attributors import METHOD_FOLDERS
 from gmbench.data.card import Strict, first_problem
+from gmbench.digests import code_sha256
 from gmbench.errors import CannotRunError, DataError, NotFoundError, ParameterError
-from gmbench.files import folder_sha256
 
 CARD = "method.toml"
 ENTRY_POINTS = "gmbench.methods"
@@ -74,6 +76,7 @@ class MethodCard(Strict):
     """What `method.toml` says. Without `methods`, the folder's name is the one slug.
 
     Attributes:
+        needs: published weights, or images of a certain size or shape.
         attributor: the class in `__init__.py`; None for a method that is not published and hands in predictions only.
         quick: parameters with which it takes a minute on a few images, for `gmbench check`.
     """
@@ -82,10 +85,20 @@ class MethodCard(Strict):
     paper: str
     year: int
     looks_at: Literal["colour", "frequency", "learned"]
+    needs: str = "nothing but images"
     attributor: str | None = None
     parameters: dict[str, Parameter] = {}
     quick: dict[str, Value] = {}
     methods: dict[str, Variant] = {}
+
+    @property
+    def decisive(self) -> str:
+        """What of the card decides results, as JSON: the class, the parameters but for their meanings, the variants."""
+        parameters = {
+            name: each.model_dump(exclude={"meaning"}, exclude_defaults=True) for name, each in self.parameters.items()
+        }
+        variants = {slug: variant.fixed for slug, variant in self.methods.items()}
+        return json.dumps([self.attributor, parameters, variants], sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -145,8 +158,12 @@ class Method:
 
     @property
     def source_sha256(self) -> str:
-        """A digest of the folder less README and tests, so that work done by other code is never taken for its own."""
-        return folder_sha256(self.folder, skip=("README.md", "test_"))
+        """A digest of what decides the method's results, so that work done by other code is never taken for its own.
+
+        It is of the folder's code and data, less README and tests, and of the card less what it says in words.
+        """
+        code = code_sha256(self.folder, skip=("README.md", "test_", CARD))
+        return hashlib.sha256((code + self.card.decisive).encode()).hexdigest()
 
 
 @cache

@@ -229,10 +229,10 @@ def _leading_figures(scores: Scores) -> dict[str, float]:
 
 
 def _print_method(console: Console, method: Method) -> None:
-    console.print(f"[bold]{method.slug}[/bold]  {method.title}\n{method.card.paper}", highlight=False)
-    console.print(
-        f"looks at: {method.card.looks_at}\ncode and README: {method.folder}\n", highlight=False, soft_wrap=True
-    )
+    card = method.card
+    console.print(f"[bold]{method.slug}[/bold]  {method.title}\n{card.paper}", highlight=False)
+    console.print(f"looks at: {card.looks_at}\nneeds: {card.needs}", highlight=False, markup=False)
+    console.print(f"code and README: {method.folder}\n", highlight=False, soft_wrap=True)
     table = Table("parameter", "type", "default", "meaning", box=None, pad_edge=False)
     for name, parameter in method.card.parameters.items():
         if name not in method.fixed:

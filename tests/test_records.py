@@ -132,7 +132,7 @@ class TestRuns:
         """A record of a method's earlier code is not taken for its present one."""
         method = write_method(tmp_path / "changing")
         assert not run(tmp_path / "results", str(method)).was_there
-        (method / "__init__.py").write_text(CODE + "\n# changed\n")
+        (method / "__init__.py").write_text(CODE + "\nCHANGED = True\n")
         said: list[str] = []
         progress = Progress()
         progress.say = said.append  # type: ignore[method-assign]

@@ -11,7 +11,6 @@ from test_contract import CARD, CODE, write_method
 
 import gmbench.registry
 from gmbench.errors import DataError, NotFoundError, ParameterError
-from gmbench.files import folder_sha256
 from gmbench.registry import find_method, methods
 
 
@@ -112,26 +111,21 @@ def test_damaged_cards(tmp_path: Path, card: str, message: str) -> None:
 
 
 def test_the_digest_of_a_method_sees_what_decides_it(tmp_path: Path) -> None:
-    """Changing code or data changes the digest; a README or compiled files do not, nor do line ends."""
+    """Code, data, and parameters of the card change the digest; README, comments and words of the card do not."""
     folder = write_method(tmp_path / "m")
-    before = find_method(str(folder)).source_sha256
+
+    def digest(code: str = CODE, card: str = CARD) -> str:
+        (folder / "__init__.py").write_text(code)
+        (folder / "method.toml").write_text(card)
+        return find_method(str(folder)).source_sha256
+
+    before = digest()
     (folder / "README.md").write_text("text")
-    (folder / "__init__.py").write_bytes(CODE.replace("\n", "\r\n").encode())
-    (folder / "__pycache__").mkdir()
-    (folder / "__pycache__" / "x.pyc").write_text("compiled")
-    assert find_method(str(folder)).source_sha256 == before
+    assert digest(CODE + "\n# more\n", CARD.replace("exponent", "an exponent").replace("none", "someone")) == before
+    assert digest(CODE.replace("1 / self.sources_", "1 / (self.sources_)")) != before
+    assert digest(card=CARD.replace("default = 1.0", "default = 2.0")) != before
+    assert digest(card=CARD.replace("default = 1.0", "default = 1.0\nminimum = 0.5")) != before
+    assert digest(card=CARD + '\n[methods.m]\ntitle = "m"\nfixed = { power = 2.0 }\n') != before
+    assert digest() == before
     (folder / "weights.json").write_text("[1]")
-    assert find_method(str(folder)).source_sha256 != before
-    (folder / "weights.json").unlink()
-    (folder / "__init__.py").write_text(CODE + "\n# more\n")
-    assert find_method(str(folder)).source_sha256 != before
-
-
-def test_the_digest_of_a_folder_can_skip(tmp_path: Path) -> None:
-    """Skipped paths do not count."""
-    (tmp_path / "cli.py").write_text("a")
-    (tmp_path / "core.py").write_text("a")
-    before = folder_sha256(tmp_path, "*.py", skip=("cli.py",))
-    (tmp_path / "cli.py").write_text("b")
-    assert folder_sha256(tmp_path, "*.py", skip=("cli.py",)) == before
-    assert folder_sha256(tmp_path, "*.py") != before
+    assert digest() != before
