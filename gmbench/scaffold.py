@@ -188,12 +188,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-"""
+
+from gmbench.features import FeatureAttributor"""
 FEATURES_CASE = '''\
 def test_a_known_case(method: Method) -> None:
     """TODO: a case of yours whose answer is known. Here: a plain image has its colour as mean, and no deviation."""
+    attributor = method.build(method.parameters({}))
+    assert isinstance(attributor, FeatureAttributor)
     plain = np.full((1, 8, 8, 3), 7, np.uint8)
-    np.testing.assert_allclose(method.build(method.parameters({})).features(plain), [[7, 7, 7, 0, 0, 0]])'''
+    np.testing.assert_allclose(attributor.features(plain), [[7, 7, 7, 0, 0, 0]])'''
 TESTS = {
     "network": {"imports": NETWORK_IMPORTS, "known_case": NETWORK_CASE, "looks_at": "learned"},
     "features": {"imports": FEATURES_IMPORTS, "known_case": FEATURES_CASE, "looks_at": "colour"},
