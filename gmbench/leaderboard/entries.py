@@ -208,13 +208,15 @@ def check_scores(found: Found) -> None:
 
 def _is_same(first: object, second: object) -> bool:
     """Equality but for rounding, which depends on the machine's order of summation."""
+    if first == second:
+        return True
     if isinstance(first, dict) and isinstance(second, dict):
         return first.keys() == second.keys() and all(_is_same(first[key], second[key]) for key in first)
     if isinstance(first, list | tuple) and isinstance(second, list | tuple):
         return len(first) == len(second) and all(map(_is_same, first, second))
     if isinstance(first, float) and isinstance(second, float):
         return math.isclose(first, second, rel_tol=0, abs_tol=ROUNDING)
-    return first == second
+    return False
 
 
 def check_row(members: list[Found]) -> None:
