@@ -197,7 +197,7 @@ def test_a_known_case(method: Method) -> None:
     assert isinstance(attributor, FeatureAttributor)
     plain = np.full((1, 8, 8, 3), 7, np.uint8)
     np.testing.assert_allclose(attributor.features(plain), [[7, 7, 7, 0, 0, 0]])'''
-TESTS = {
+OF_KIND = {
     "network": {"imports": NETWORK_IMPORTS, "known_case": NETWORK_CASE, "looks_at": "learned"},
     "features": {"imports": FEATURES_IMPORTS, "known_case": FEATURES_CASE, "looks_at": "colour"},
     "predictions": {"looks_at": "learned"},
@@ -242,5 +242,5 @@ def new_method(slug: str, kind: str, home: Path | None = None) -> list[Path]:
     else:
         files = FILES[kind] | {"README.md": README, f"test_{folder.name}.py": TEST}
     for file, text in files.items():
-        write_text(folder / file, Template(text).substitute(title=title, name=name, **TESTS[kind]))
+        write_text(folder / file, Template(text).substitute(title=title, name=name, **OF_KIND[kind]))
     return [folder / file for file in files]
