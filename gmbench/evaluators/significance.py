@@ -70,8 +70,12 @@ def permutation_test(differences: np.ndarray) -> float:
     sizes, found = sizes // unit, abs(int(differences.sum())) // unit
     most = int(sizes @ counts)
     # The sum of those with sign + takes values 0 ... most; the transform of its distribution is a product over images.
-    angles = np.pi * np.outer(np.arange((most + 1) // 2 + 1), sizes) / (most + 1)
-    transform = np.prod((np.cos(angles) * np.exp(-1j * angles)) ** counts, axis=1)
+    # An image of size s has the factor cos(s a) exp(-i s a), a being pi k / (most + 1). The sizes add up to `most`, and
+    # exp(-i most a) = exp(-i pi k) exp(i a).
+    k = np.arange((most + 1) // 2 + 1)
+    angles = np.pi * k / (most + 1)
+    phases = np.where(k % 2, -1, 1) * np.exp(1j * angles)
+    transform = np.prod(np.cos(np.outer(angles, sizes)) ** counts, axis=1) * phases
     probabilities = np.fft.irfft(transform, most + 1)
     sums = 2 * np.arange(most + 1) - most
     return float(probabilities[np.abs(sums) >= found].sum().clip(0, 1))

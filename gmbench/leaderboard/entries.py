@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -23,6 +24,7 @@ from gmbench.registry import methods
 from gmbench.scoring import score_predictions
 
 ROUNDING = 1e-6
+THREADS = 2
 BASELINES, METHODS = METHOD_FOLDERS
 
 
@@ -142,17 +144,18 @@ def read_entries(results: Path) -> list[Entry]:
         RecordError: a record is damaged, its scores do not follow from its predictions, its test images are not the
             dataset's, or records that belong together were made from different data, code or parameters.
     """
-    found = [found_of(folder, record) for folder, record in all_records(results)]
-    check_revisions(found)
-    check_test_images(found)
-    for member in found:
-        check_roles(member)
+    # In threads, only decoding and resampling run side by side: with more of them the rest would take longer.
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = list(pool.map(lambda of_record: found_of(*of_record), all_records(results)))
+        check_revisions(found)
+        check_test_images(found)
+        for member in found:
+            check_roles(member)
+        list(pool.map(check_scores, found))
     entries = []
     for _, group in groupby(sorted(found, key=row_of), key=row_of):
         members = sorted(group, key=lambda member: member.record.identity.repetition)
         check_row(members)
-        for member in members:
-            check_scores(member)
         probabilities = np.stack([member.probabilities for member in members])
         entries.append(Entry(tuple(member.record for member in members), members[0].labels, probabilities))
     return entries
