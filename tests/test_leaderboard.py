@@ -195,9 +195,10 @@ class TestAttribution:
         assert [cell.strip() for cell in numbers.strip("|").split("|")][1:] == ["100", "100"]
 
     def test_the_commands_are_there(self, results: Path) -> None:
-        """A row can be made again: its command, hardware and commit."""
+        """A row can be made again: its command, hardware, threads and commit."""
         write(results, "durall20", right(60))
-        assert f"gmbench run --method durall20 --seed 0  # a processor, commit {'e' * 12}" in self.page(results)
+        made = f"a processor, 1 thread, commit {'e' * 12}"
+        assert f"gmbench run --method durall20 --seed 0  # {made}" in self.page(results)
 
 
 class TestFindings:

@@ -12,6 +12,7 @@ from gmbench.evaluators.accuracy import family_recall
 from gmbench.leaderboard.entries import Entry, methods_of
 from gmbench.leaderboard.findings import ABOUT_TESTS, best_first, findings, tied
 from gmbench.leaderboard.markdown import (
+    HOW_TO_REPRODUCE,
     MISSING,
     NO_RECORDS,
     WRITTEN_BY,
@@ -38,7 +39,7 @@ As Table 2 of the ManiFPT paper; its published figures are in [paper.md](paper.m
   highest of its table or one that the tests do not separate from it (5 %, Holm-corrected); if only one is bold, it is
   separated from all others. All pairs: [significance.md](significance.md).
   {ABOUT_TESTS}
-- **How to reproduce a row**: the commands below each table, at the commit beside them. Records: `results/`.
+{HOW_TO_REPRODUCE}
 - **What each method does**: its card, {{cards}}.
 
 Columns:

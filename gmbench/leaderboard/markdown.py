@@ -13,6 +13,12 @@ from gmbench.leaderboard.entries import Entry
 MISSING = "-"
 NO_RECORDS = "There are no records yet."
 WRITTEN_BY = "Written by `gmbench leaderboard` from the records in `results/`; do not edit by hand."
+HOW_TO_REPRODUCE = """\
+- **How to reproduce a row**: the commands below each table, at the commit beside them. Records: `results/`.
+  A network is trained to the same predictions only on the hardware and with the threads that are named there
+  (`OMP_NUM_THREADS=1` for one), and with the versions of packages in the record. With others, sums are rounded
+  otherwise, and it ends elsewhere, as with another seed.\
+"""
 
 
 def page(*parts: str) -> str:
@@ -74,11 +80,12 @@ def listed(names: Sequence[str]) -> str:
 
 
 def commands(entries: Iterable[Entry]) -> str:
-    """What makes the records of entries again, with the hardware and the commit that they were made with."""
+    """What makes the records of entries again, with the hardware, threads and commit that they were made with."""
     lines = []
     for entry in entries:
         for record in entry.records:
-            commit = record.environment.git_commit
-            made = f"{record.environment.hardware}, {f'commit {commit[:12]}' if commit else 'no commit'}"
-            lines.append(f"{record.command}  # {made}")
+            made = record.environment
+            threads = f"{made.threads} thread{'s' if made.threads > 1 else ''}"
+            commit = f"commit {made.git_commit[:12]}" if made.git_commit else "no commit"
+            lines.append(f"{record.command}  # {made.hardware}, {threads}, {commit}")
     return "\n".join(["```", *lines, "```"])

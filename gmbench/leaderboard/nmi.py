@@ -9,6 +9,7 @@ import numpy as np
 
 from gmbench.leaderboard.entries import Entry
 from gmbench.leaderboard.markdown import (
+    HOW_TO_REPRODUCE,
     MISSING,
     NO_RECORDS,
     WRITTEN_BY,
@@ -36,7 +37,7 @@ As Table 5 of the ManiFPT paper; its published figures are in [paper.md](paper.m
 - **How sure**: means over the seeds. In **bold** where NMI lies above the null by more than the standard deviation of
   that gap over the seeds, which takes at least two. Design choices go together (most GANs share several), so a high
   value of one may be owed to another.
-- **How to reproduce a row**: the commands below each table, at the commit beside them. Records: `results/`.
+{HOW_TO_REPRODUCE}
 
 {WRITTEN_BY}
 """

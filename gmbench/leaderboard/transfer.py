@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gmbench.leaderboard.entries import Entry, methods_of
 from gmbench.leaderboard.findings import ABOUT_TESTS, best_first, findings, tied
 from gmbench.leaderboard.markdown import (
+    HOW_TO_REPRODUCE,
     MISSING,
     NO_RECORDS,
     WRITTEN_BY,
@@ -33,7 +34,7 @@ As Table 4 of the ManiFPT paper; its published figures are in [paper.md](paper.m
 - **How sure**: mean ± standard deviation over the seeds, and an interval over the test images. In **bold**, the highest
   accuracy and those that the tests do not separate from it (5 %, Holm-corrected).
   {ABOUT_TESTS}
-- **How to reproduce a row**: the commands below each table, at the commit beside them. Records: `results/`.
+{HOW_TO_REPRODUCE}
 
 Columns:
 
