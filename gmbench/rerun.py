@@ -43,8 +43,8 @@ class Rerun:
     def holds(self) -> bool:
         """Whether the run is about as good as the record says.
 
-        Networks trained on another machine end elsewhere, so predictions need not be equal; but a record that is better
-        than the run, with p below 0.001, was not made by this code.
+        Networks trained on another machine or with another number of threads end elsewhere, so predictions need not be
+        equal; but a record that is better than the run, with p below 0.001, was not made by this code.
         """
         return self.found >= self.claimed or self.p >= LEVEL
 

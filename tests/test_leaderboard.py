@@ -195,10 +195,13 @@ class TestAttribution:
         assert [cell.strip() for cell in numbers.strip("|").split("|")][1:] == ["100", "100"]
 
     def test_the_commands_are_there(self, results: Path) -> None:
-        """A row can be made again: its command, hardware, threads and commit."""
-        write(results, "durall20", right(60))
-        made = f"a processor, 1 thread, commit {'e' * 12}"
-        assert f"gmbench run --method durall20 --seed 0  # {made}" in self.page(results)
+        """A row can be made again: its command, hardware, commit, and threads where they are stated."""
+        made = ["a processor, 1 thread", "a processor, 2 threads", "a processor"]
+        for repetition, threads in enumerate((1, 2, 0)):
+            write(results, "durall20", right(60), repetition=repetition, threads=threads)
+        for repetition, where in enumerate(made):
+            command = f"gmbench run --method durall20 --seed {repetition}"
+            assert f"{command}  # {where}, commit {'e' * 12}" in self.page(results)
 
 
 class TestFindings:

@@ -9,6 +9,7 @@ import numpy as np
 from tabulate import tabulate
 
 from gmbench.leaderboard.entries import Entry
+from gmbench.records import Environment
 
 MISSING = "-"
 NO_RECORDS = "There are no records yet."
@@ -84,8 +85,13 @@ def commands(entries: Iterable[Entry]) -> str:
     lines = []
     for entry in entries:
         for record in entry.records:
-            made = record.environment
-            threads = f"{made.threads} thread{'s' if made.threads > 1 else ''}"
-            commit = f"commit {made.git_commit[:12]}" if made.git_commit else "no commit"
-            lines.append(f"{record.command}  # {made.hardware}, {threads}, {commit}")
+            lines.append(f"{record.command}  # {_made_in(record.environment)}")
     return "\n".join(["```", *lines, "```"])
+
+
+def _made_in(environment: Environment) -> str:
+    parts = [environment.hardware]
+    if environment.threads:  # Nobody states any where predictions are handed in.
+        parts.append(f"{environment.threads} thread{'s' if environment.threads > 1 else ''}")
+    parts.append(f"commit {environment.git_commit[:12]}" if environment.git_commit else "no commit")
+    return ", ".join(parts)
