@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gmbench.data.card import Strict
 from gmbench.evaluators.accuracy import bootstrap_interval
+from gmbench.support.schema import Strict
 
 LEVEL = 0.05
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from gmbench.evaluators.significance import LEVEL, PairedDifference, paired_difference, tied_with_best
-from gmbench.leaderboard.entries import Entry
 from gmbench.leaderboard.markdown import interval, listed, p_value, percent, signed
+from gmbench.records.rows import Entry
 
 ABOUT_TESTS = """\
 Methods are compared image by image on the same test images, by the share of seeds in which each is right: intervals

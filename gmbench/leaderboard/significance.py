@@ -8,9 +8,9 @@ from itertools import combinations, groupby
 import numpy as np
 
 from gmbench.evaluators.significance import LEVEL, friedman_nemenyi, holm, paired_test
-from gmbench.leaderboard.entries import Entry
 from gmbench.leaderboard.findings import ABOUT_TESTS, best_first
 from gmbench.leaderboard.markdown import MISSING, NO_RECORDS, WRITTEN_BY, listed, p_value, page, signed, table
+from gmbench.records.rows import Entry
 
 ABOUT = f"""\
 # Significance: which methods differ by more than chance?
