@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 
 
+PACKAGE = Path(__file__).parent
+
+
 def catalogue_folder() -> Path:
     """What holds `cards/` and `embedded/`: this package's own, or the folder that `GMBENCH_CATALOGUE` names."""
-    return Path(os.environ.get("GMBENCH_CATALOGUE") or Path(__file__).parent)
+    return Path(os.environ.get("GMBENCH_CATALOGUE") or PACKAGE)
 
 
 def data_folder() -> Path:
