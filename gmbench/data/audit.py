@@ -32,7 +32,7 @@ from gmbench.data.storage import (
     verify_files,
 )
 from gmbench.errors import DataError
-from gmbench.evaluators.accuracy import bootstrap_interval
+from gmbench.evaluators.accuracy import accuracy_interval
 from gmbench.neighbors import BATCH, BLOCK_BYTES, nearest
 from gmbench.progress import Progress
 from gmbench.seeds import seed_from
@@ -500,7 +500,7 @@ def _probe(images: _Images, bound: float, progress: Progress) -> Check:
     allowed = chance + bound * (1 - chance)
     together = correct(slice(None))
     recall = {source: float(together[labels[test] == source].mean()) for source in np.unique(labels[test]).tolist()}
-    low, high = bootstrap_interval(together)
+    low, high = accuracy_interval(together)
     accuracy = float(together.mean())
     alone = {name: float(correct(columns).mean()) for name, columns in STATISTICS.items()}
     telling = max(alone, key=alone.__getitem__)

@@ -18,7 +18,7 @@ from gmbench.attributors import METHOD_FOLDERS
 from gmbench.data.card import REAL, DatasetCard, Strict, dataset_cards
 from gmbench.data.storage import read_columns, read_manifest, role_path
 from gmbench.errors import RecordError
-from gmbench.evaluators.accuracy import bootstrap_interval
+from gmbench.evaluators.accuracy import accuracy_interval
 from gmbench.records import RECORD, Record, all_records, read_predictions
 from gmbench.registry import methods
 from gmbench.scoring import score_predictions
@@ -93,8 +93,8 @@ class Entry:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """Bootstrap 95 % interval over test images of the accuracy averaged over repetitions."""
-        return bootstrap_interval(self.correct.mean(axis=0))
+        """95 % interval over test images of the accuracy averaged over these repetitions."""
+        return accuracy_interval(self.correct)
 
     @property
     def confusion(self) -> np.ndarray:
