@@ -57,12 +57,10 @@ def leading(entries: Sequence[Entry]) -> str:
             f"`{first.name}` has the highest accuracy ({score}); with these seeds, the tests do not separate it from "
             f"{listed(equals)}. {with_new}"
         )
-    pairs = len(ranked) * (len(ranked) - 1) // 2
-    found = paired_difference(first.correct, others[0].correct, chosen_from=pairs)
+    below = percent(first.accuracies.mean() - others[0].accuracies.mean())
     return (
         f"`{first.name}` leads with {score}, and with these seeds the tests separate it from all others; the next, "
-        f"`{others[0].name}`, lies {percent(found.difference)} points below (95 % interval "
-        f"{interval(found.low, found.high)}). {with_new}"
+        f"`{others[0].name}`, lies {below} points below. {with_new}"
     )
 
 
@@ -95,5 +93,5 @@ def methods_and_baselines(entries: Sequence[Entry]) -> str:
         new = found.new_seeds
         how_sure += f"; with new seeds {interval(new.low, new.high)}, {p_value(new.p)}"
     if found.p <= LEVEL:
-        return f"T{first[1:]}, lies {'above' if found.difference > 0 else 'below'} {second} ({how_sure})."
-    return f"The tests do not tell {first}, from {second} ({how_sure})."
+        return f"With these seeds, {first}, lies {'above' if found.difference > 0 else 'below'} {second} ({how_sure})."
+    return f"With these seeds, the tests do not tell {first}, from {second} ({how_sure})."
