@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gmbench.data.importing import Report
+    from gmbench.evaluators.significance import NewSeeds, PairedDifference
     from gmbench.leaderboard.comparison import Comparison
     from gmbench.records import Scores
     from gmbench.rerun import Rerun
@@ -151,11 +152,17 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         seeds = f"{len(entry.records)} seed{'s' if len(entry.records) > 1 else ''}"
         interval = f"95 % interval {low:.1%} to {high:.1%}, {seeds}"
         table.add_row(entry.name, f"{entry.accuracies.mean():.1%}", interval)
-    interval = f"95 % interval {100 * paired.low:+.1f} to {100 * paired.high:+.1f}"
-    table.add_row("difference", f"{100 * paired.difference:+.1f} points", interval)
+    table.add_row("difference", f"{100 * paired.difference:+.1f} points", "")
     table.add_row("wins / losses", f"{paired.wins} / {paired.losses}", f"of {comparison.images:,} test images")
     once = len(comparison.first.records) == len(comparison.second.records) == 1
-    table.add_row("p", f"{paired.p:.2g}", "McNemar's exact test" if once else "exact paired permutation test")
+    answers: dict[str, tuple[PairedDifference | NewSeeds, str]] = {
+        "these seeds": (paired, "McNemar's test" if once else "permutation test")
+    }
+    if paired.new_seeds is not None:
+        answers["new seeds"] = paired.new_seeds, "t-test"
+    for seeds, (answer, test) in answers.items():
+        interval = f"{100 * answer.low:+.1f} to {100 * answer.high:+.1f}"
+        table.add_row(f"with {seeds}", interval, f"95 % interval; p = {answer.p:.2g} ({test})")
     console.print(table, highlight=False)
     console.print(f"\n{comparison.verdict}", highlight=False, soft_wrap=True)
 
