@@ -9,9 +9,11 @@ import pytest
 import scipy.linalg
 from scipy.stats import betabinom, binom, binomtest
 from sklearn.metrics import balanced_accuracy_score, f1_score
+from threadpoolctl import threadpool_limits
 
 from gmbench.evaluators.accuracy import accuracy_interval, attribution_accuracy, family_recall
 from gmbench.evaluators.fdr import frechet_distance, frechet_distance_ratio
+from gmbench.evaluators.nmi import design_alignment
 
 
 def whitened(n: int, d: int, seed: int) -> np.ndarray:
@@ -210,6 +212,19 @@ def test_fdr_is_the_same_for_the_same_seed_only() -> None:
     features, labels = np.random.default_rng(8).normal(size=(60, 3)), np.repeat([0, 1, 2], 20)
     assert frechet_distance_ratio(features, labels, seed=1) == frechet_distance_ratio(features, labels, seed=1)
     assert frechet_distance_ratio(features, labels, seed=1) != frechet_distance_ratio(features, labels, seed=2)
+
+
+def test_scores_of_features_do_not_depend_on_threads() -> None:
+    """FDR and NMI are the same to the last bit, however many threads the caller allows."""
+    random = np.random.default_rng(12)
+    labels = np.repeat(np.arange(6), 200)
+    features = random.normal(size=(1200, 128)) + 0.5 * np.eye(6, 128)[labels]
+    choices = [{}, *({"loss": str(i % 2), "depth": str(i % 3)} for i in range(5))]
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append((frechet_distance_ratio(features, labels, 3), design_alignment(features, labels, choices)))
+    assert found[0] == found[1]
 
 
 def test_fdr_refuses_features_that_do_not_vary() -> None:
