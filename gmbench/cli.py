@@ -135,21 +135,31 @@ def sweep(
 
 @app.command()
 def evaluate(
-    record: Annotated[Path, typer.Argument(help="A record's folder.")],
-    write: Annotated[bool, typer.Option("--write", help="Replace the record's scores by these.")] = False,
+    paths: Annotated[list[Path], typer.Argument(help="Records, or folders that hold some.")],
+    write: Annotated[bool, typer.Option("--write", help="Replace the scores of each record by these.")] = False,
 ) -> None:
-    """Compute a record's scores anew from its predictions and cached features. Exit code 1 if they differ."""
+    """Compute scores anew from a record's predictions and cached features. Exit code 1 if they differ.
+
+    FDR and NMI need features; where these are no longer in the cache, both stay as they are.
+    """
     from gmbench.provenance import evaluators_sha256
-    from gmbench.records import replace_scores
-    from gmbench.report import print_evaluation
+    from gmbench.records import record_folders, replace_scores
+    from gmbench.report import print_evaluation, print_evaluations
     from gmbench.scoring import evaluate as evaluate_record
 
-    evaluation = evaluate_record(record, _progress())
-    print_evaluation(_console(), evaluation)
+    folders = [folder for path in paths for folder in record_folders(path)]
+    progress = _progress()
+    evaluations = {folder: evaluate_record(folder, progress) for folder in folders}
+    if len(evaluations) == 1:
+        print_evaluation(_console(), *evaluations.values())
+    else:
+        print_evaluations(_console(), evaluations)
     if write:
-        replace_scores(record, evaluation.scores, evaluators_sha256(), evaluation.with_features)
-        _console().print(f"wrote {record}", highlight=False, soft_wrap=True)
-    elif evaluation.scores != evaluation.record.scores:
+        digests = evaluators_sha256()
+        for folder, evaluation in evaluations.items():
+            replace_scores(folder, evaluation.scores, {name: digests[name] for name in evaluation.computed})
+        _console().print(f"wrote {len(evaluations)} records", highlight=False)
+    elif any(evaluation.differing for evaluation in evaluations.values()):
         raise typer.Exit(1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -12,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gmbench.digests import code_sha256
-from gmbench.records import Environment
+from gmbench.records import Environment, Scores
 
 PACKAGES = (
     "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "scikit-learn", "faiss-cpu", "faiss-gpu",
@@ -38,11 +37,10 @@ def harness_sha256() -> str:
 
 
 @cache
-def evaluators_sha256() -> str:
-    """A digest of the code that makes a record's scores from predictions and features, less tests between methods."""
-    home = Path(__file__).parent
-    parts = code_sha256(home / "evaluators", "*.py", skip=("significance.py",)), code_sha256(home, "scoring.py")
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+def evaluators_sha256() -> dict[str, str]:
+    """Digests of the code that makes a record's scores from predictions and features, one for each group of them."""
+    home = Path(__file__).parent / "evaluators"
+    return {name: code_sha256(home, f"{name}.py") for name in Scores.model_fields}
 
 
 @cache

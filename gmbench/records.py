@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from gmbench.data.card import Strict, first_problem
-from gmbench.errors import RecordError
+from gmbench.errors import NotFoundError, RecordError
 from gmbench.evaluators.accuracy import Accuracy
 from gmbench.evaluators.calibration import Calibration
 from gmbench.evaluators.detection import Detection
@@ -21,7 +21,7 @@ from gmbench.evaluators.fdr import FDR
 from gmbench.evaluators.nmi import Alignment
 from gmbench.files import replacing, sha256_file, write_text
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LONGEST_CHANGES = 120
 RECORD, PREDICTIONS = "record.json", "predictions.parquet"
 
@@ -58,7 +58,7 @@ class Identity(Strict):
 
     `given` are those of `parameters` that differ from the method's defaults. `tested_on` is another dataset than the
     one that the method was fitted on. `harness_sha256` is of the code that decides predictions and features,
-    `evaluators_sha256` of the code that makes scores from them. `precision` is that of the training of networks.
+    `evaluators_sha256` of the code that made each group of `Scores`. `precision` is that of the training of networks.
     """
 
     dataset: str
@@ -75,7 +75,7 @@ class Identity(Strict):
     seed: int
     sources: list[str]
     harness_sha256: str
-    evaluators_sha256: str
+    evaluators_sha256: dict[str, str]
     packages: dict[str, str]
     device: str
     precision: str = "32-true"
@@ -117,6 +117,19 @@ class Record(Strict):
 def record_folder(results: Path, identity: Identity) -> Path:
     """Where the record of a run is kept below `results`: dataset, setting, entry, repetition."""
     return results / identity.dataset / identity.setting / identity.entry / str(identity.repetition)
+
+
+def record_folders(path: Path) -> list[Path]:
+    """Folders of records: of the one at a path (its folder or one of its files), or of all below, in order.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    folder = path.parent if path.is_file() else path
+    found = sorted(record.parent for record in folder.rglob(RECORD))
+    if not found:
+        raise NotFoundError(f"no record at {path}. Expected a record's folder, or a folder that holds some.")
+    return found
 
 
 def read_record(folder: Path) -> Record:
@@ -191,23 +204,19 @@ def write_record(
     return record
 
 
-def replace_scores(folder: Path, scores: Scores, evaluators_sha256: str, with_features: bool) -> None:
+def replace_scores(folder: Path, scores: Scores, evaluators_sha256: Mapping[str, str]) -> None:
     """Writes scores that were computed anew into a record; its predictions stay as they are.
 
     Args:
-        evaluators_sha256: of the code that computed them.
-        with_features: whether FDR and NMI were computed too.
+        evaluators_sha256: digests of the code that computed them, by group of `scores`. Groups that are not among them
+            are the record's, and so are their digests.
 
     Raises:
-        RecordError: they were not, and are by other code than `evaluators_sha256` says.
+        RecordError: the record is damaged.
     """
     record = read_record(folder)
-    if scores.fdr is not None and not with_features and record.identity.evaluators_sha256 != evaluators_sha256:
-        raise RecordError(
-            f"{folder / RECORD}: FDR and NMI are by other evaluators, and the features are no longer in the cache. "
-            f"Remove {folder} and run its command again."
-        )
-    identity = record.identity.model_copy(update={"evaluators_sha256": evaluators_sha256})
+    digests = {**record.identity.evaluators_sha256, **evaluators_sha256}
+    identity = record.identity.model_copy(update={"evaluators_sha256": digests})
     write_text(folder / RECORD, _as_text(record.model_copy(update={"scores": scores, "identity": identity})))
 
 

@@ -24,7 +24,7 @@ from gmbench.progress import Progress
 from gmbench.provenance import environment, evaluators_sha256, uncommitted
 from gmbench.records import SCHEMA_VERSION, Identity, Record, Scores, record_folder, write_record
 from gmbench.registry import Method
-from gmbench.scoring import score_predictions
+from gmbench.scoring import OF_PREDICTIONS, score_predictions
 from gmbench.seeds import seed_from
 from gmbench.settings import TRANSFER, find_setting
 from gmbench.sweep import SETTINGS, Swept, matrix, sweep
@@ -137,7 +137,7 @@ def submit_predictions(
         seed=seed_from(dataset.slug, method.slug, repetition),
         sources=sources,
         harness_sha256="",
-        evaluators_sha256=evaluators_sha256(),
+        evaluators_sha256={name: evaluators_sha256()[name] for name in OF_PREDICTIONS},
         packages={},
         device=NOT_STATED,
     )

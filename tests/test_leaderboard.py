@@ -59,7 +59,7 @@ def write(results: Path, method: str, is_right: np.ndarray, **changes) -> Path: 
     identity = {
         "dataset": "tiny", "dataset_revision": "a" * 40, "roles_sha256": "b" * 64, "setting": "clean", "method": method,
         "method_sha256": "c" * 64, "parameters": {}, "given": {}, "repetition": 0, "seed": 1, "sources": sources,
-        "harness_sha256": "d" * 64, "evaluators_sha256": "e" * 64, "packages": {}, "device": "cpu",
+        "harness_sha256": "d" * 64, "evaluators_sha256": {}, "packages": {}, "device": "cpu",
         "tested_on": None, "tested_revision": None,
     }  # fmt: skip
     made_in = {
