@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from gmbench.submitting import Submitted
     from gmbench.sweep import Swept
 
+SMALLEST_P = 1e-12
+"""What is smaller is no more than rounding."""
+
 
 def print_methods(console: Console) -> None:
     """A line per method."""
@@ -163,7 +166,8 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         answers["new seeds"] = paired.new_seeds, "t-test"
     for seeds, (answer, test) in answers.items():
         interval = f"{100 * answer.low:+.1f} to {100 * answer.high:+.1f}"
-        table.add_row(f"with {seeds}", interval, f"95 % interval; p = {answer.p:.2g} ({test})")
+        p = f"p = {answer.p:.2g}" if answer.p >= SMALLEST_P else f"p < {SMALLEST_P:.0e}"
+        table.add_row(f"with {seeds}", interval, f"95 % interval; {p} ({test})")
     console.print(table, highlight=False)
     console.print(f"\n{comparison.verdict}", highlight=False, soft_wrap=True)
 
