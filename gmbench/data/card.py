@@ -99,21 +99,38 @@ class RealImages(Strict):
 class Counts(Strict):
     """How many images a dataset has per source, and how many reals stand for the manifold.
 
-    `by_source`: of those sources that have another number. `candidates`: so many samples of each generative model are
-    drawn, and of those are taken the ones whose brightness, colour and smoothness are as the reals'; None: as many are
-    drawn as are taken.
+    `by_source`: of those sources that have another number.
     """
 
     per_source: int
     manifold: int
-    candidates: int | None = None
     by_source: dict[str, int] = {}
+
+
+class Plan(Strict):
+    """How many images `gmbench build` makes for an edition of a dataset.
+
+    Attributes:
+        roles: of each source, in train, val and test.
+        manifold, reserve: real images besides; the reserve is read by runs on fresh images alone.
+        unknown: of each sibling of a source.
+        candidates: samples drawn for each that is kept, of which those are taken whose brightness, colour and
+            smoothness are as the reals'; 1: all are taken.
+    """
+
+    edition: int
+    roles: dict[Literal["train", "val", "test"], int]
+    manifold: int
+    reserve: int = 0
+    unknown: int = 0
+    candidates: float = 1.0
 
 
 class DatasetCard(Strict):
     """What a dataset is: its real images, its sources, its size, where it is kept, and its encoders' files.
 
-    `revision`: the commit of its repository on the Hub, once it is published there.
+    `revision`: the commit of its repository on the Hub, once it is published there. `building`: the edition that
+    `gmbench build` makes, and `siblings` the sources of role `unknown` that come with it.
     """
 
     slug: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
@@ -127,6 +144,15 @@ class DatasetCard(Strict):
     embedded: bool = False
     revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
     encoders: dict[Literal["sl", "ssl"], str] = {}
+    building: Plan | None = None
+    siblings: dict[str, Source] = {}
+
+    @property
+    def plan(self) -> Plan:
+        """The edition that is built; without one of its own, that of the images there are, 70 : 10 : 20."""
+        n = self.images.per_source
+        shares = {"train": round(0.7 * n), "val": round(0.1 * n), "test": round(0.2 * n)}
+        return self.building or Plan(edition=1, roles=shares, manifold=self.images.manifold)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,8 @@ class AdversarialGenerator(Generator):
 
     The discriminator learns at every step, the generator at every `turns`-th.
     """
+
+    sampling_parts = ("generator",)
 
     def __init__(
         self,
@@ -48,15 +50,18 @@ class AdversarialGenerator(Generator):
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return self._optimizers
 
-    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
+    def kind_of_step(self, number: int) -> Hashable:
+        return number == 1, number % self.turns == 0
+
+    def train_step(self, real: Tensor, number: int) -> dict[str, Tensor]:
         fake = self.generator(torch.randn(len(real), self.latent, 1, 1, device=real.device))
         discriminator_loss = self.discriminator_loss(real, fake.detach())
         step(self._optimizers["discriminator"], discriminator_loss)
-        losses = {"discriminator": discriminator_loss.item()}
+        losses = {"discriminator": discriminator_loss.detach()}
         if number % self.turns == 0:
             generator_loss = self.generator_loss(self.discriminator(fake))
             step(self._optimizers["generator"], generator_loss)
-            losses["generator"] = generator_loss.item()
+            losses["generator"] = generator_loss.detach()
         return losses
 
     @torch.no_grad()

@@ -20,6 +20,8 @@ from gmbench.generators.generator import Generator, step
 class BetaVAE(Generator):
     """Variational autoencoder with a weighted divergence."""
 
+    sampling_parts = ("decoder",)
+
     def __init__(
         self,
         size: int = 32,
@@ -57,7 +59,7 @@ class BetaVAE(Generator):
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return self._optimizers
 
-    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
+    def train_step(self, real: Tensor, number: int) -> dict[str, Tensor]:
         mean, log_variance = self.encoder(real).chunk(2, dim=1)
         code = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         intensities = (real + 1) / 2
@@ -65,7 +67,7 @@ class BetaVAE(Generator):
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
         loss = (reconstruction + self.beta * divergence) / len(real)
         step(self._optimizers["adam"], loss)
-        return {"loss": loss.item(), "divergence": divergence.item() / len(real)}
+        return {"loss": loss.detach(), "divergence": divergence.detach() / len(real)}
 
     @torch.no_grad()
     def sample(self, n: int, random: torch.Generator) -> Tensor:

@@ -10,17 +10,16 @@ Scaled down: channels (32, 64, 64), one residual block per level, a discriminato
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gmbench.errors import MissingExtraError
 from gmbench.generators.adversarial import cross_entropy_loss, non_saturating_loss, squared_slope
-from gmbench.generators.generator import Generator, step
+from gmbench.generators.generator import Generator, MovingAverage, step
 
 try:
     from diffusers.models.embeddings import get_timestep_embedding
@@ -132,6 +131,8 @@ class PairDiscriminator(nn.Module):
 class DDGAN(Generator):
     """Denoising diffusion GAN."""
 
+    sampling_parts = ("average",)
+
     def __init__(
         self,
         size: int = 32,
@@ -147,7 +148,7 @@ class DDGAN(Generator):
         self.size, self.channels, self.steps, self.latent, self.penalty = size, channels, steps, latent, penalty
         self.diffusion = DiffusionSteps(steps)
         self.generator = DenoisingGenerator(size, channels, latent, width)
-        self.average = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+        self.average = MovingAverage(self.generator, ema_decay)
         self.discriminator = PairDiscriminator(size, channels, width)
         self._optimizers = {
             name: torch.optim.Adam(module.parameters(), lr=learning_rate, betas=(0.5, 0.9))
@@ -157,7 +158,10 @@ class DDGAN(Generator):
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return self._optimizers
 
-    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
+    def kind_of_step(self, number: int) -> Hashable:
+        return number == 1, number % STEPS_BETWEEN_PENALTIES == 0
+
+    def train_step(self, real: Tensor, number: int) -> dict[str, Tensor]:
         time = torch.randint(1, self.steps + 1, (len(real),), device=real.device)
         previous, noisy = self.diffusion.pair(real, time)
         predicted = self.generator(noisy, time, torch.randn(len(real), self.latent, device=real.device))
@@ -173,8 +177,8 @@ class DDGAN(Generator):
         step(self._optimizers["discriminator"], penalised)
         generator_loss = non_saturating_loss(self.discriminator(fake, noisy, time))
         step(self._optimizers["generator"], generator_loss)
-        self.average.update_parameters(self.generator)
-        return {"discriminator": discriminator_loss.item(), "generator": generator_loss.item()}
+        self.average.update(self.generator, number)
+        return {"discriminator": discriminator_loss.detach(), "generator": generator_loss.detach()}
 
     @torch.no_grad()
     def sample(self, n: int, random: torch.Generator) -> Tensor:

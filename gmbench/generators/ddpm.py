@@ -14,10 +14,9 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gmbench.errors import MissingExtraError
-from gmbench.generators.generator import Generator, step
+from gmbench.generators.generator import Generator, MovingAverage, step
 
 try:
     from diffusers.models.unets.unet_2d import UNet2DModel
@@ -28,6 +27,8 @@ except ModuleNotFoundError as error:
 
 class DDPM(Generator):
     """Denoising diffusion probabilistic model."""
+
+    sampling_parts = ("average",)
 
     def __init__(
         self,
@@ -53,21 +54,21 @@ class DDPM(Generator):
             norm_num_groups=8,
             attention_head_dim=None,
         )
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+        self.average = MovingAverage(self.network, ema_decay)
         self.schedule = DDPMScheduler(num_train_timesteps=steps, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
         self._optimizers = {"adam": torch.optim.Adam(self.network.parameters(), lr=learning_rate)}
 
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return self._optimizers
 
-    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
+    def train_step(self, real: Tensor, number: int) -> dict[str, Tensor]:
         times = torch.randint(0, self.schedule.config.num_train_timesteps, (len(real),), device=real.device)
         noise = torch.randn_like(real)
         noisy = self.schedule.add_noise(real, noise, times)
         loss = F.mse_loss(self.network(noisy, times).sample, noise)
         step(self._optimizers["adam"], loss, clip=1.0)
-        self.average.update_parameters(self.network)
-        return {"loss": loss.item()}
+        self.average.update(self.network, number)
+        return {"loss": loss.detach()}
 
     @torch.no_grad()
     def sample(self, n: int, random: torch.Generator) -> Tensor:

@@ -2,15 +2,17 @@
 
 Kept: Gaussian encoder of strided 4x4 convolutions, decoder of nearest-neighbour upsampling and 3x3 convolutions, batch
 normalisation and LeakyReLU in both, and in place of the pixels' error that of the features of a fixed network at three
-depths (the paper's VAE-123), weighted 0.5 against 1 for the divergence. The paper's fixed network is VGG-19, trained on
-ImageNet; `perception="vgg19"` takes torchvision's weights. By default a small network of the same shape learns on the
-training images, without labels, by how much each was turned (Gidaris et al., ICLR 2018), in the first
-`perception_steps` steps, and is then fixed.
+depths (the paper's VAE-123), weighted 0.5. The paper's fixed network is VGG-19, trained on ImageNet;
+`perception="vgg19"` takes torchvision's weights. By default a small network of the same shape learns on the training
+images, without labels, by how much each was turned (Gidaris et al., ICLR 2018), in the first `perception_steps` steps,
+and is then fixed. Changed: the features of each depth are divided by their standard deviation, as those of a small
+network are of another size each time it is trained; `divergence_weight` is therefore not the paper's 1, under which the
+divergence, once features are large, hardly counts, and samples of the prior show nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +46,8 @@ class RotationPerception(nn.Module):
     def rotation_loss(self, images: Tensor) -> Tensor:
         """Cross-entropy of the head on images turned by 0, 90, 180 and 270 degrees."""
         turns = torch.randint(4, (len(images),), device=images.device)
-        turned = torch.stack([image.rot90(int(turn), (1, 2)) for image, turn in zip(images, turns, strict=True)])
+        all_turns = torch.stack([images.rot90(turn, (2, 3)) for turn in range(4)])
+        turned = all_turns[turns, torch.arange(len(images), device=images.device)]
         deepest = F.relu(self.seconds[-1](self.features(turned)[-1]))
         return F.cross_entropy(self.head(deepest.mean((2, 3))), turns)
 
@@ -77,6 +80,9 @@ class VGGPerception(nn.Module):
 class DFCVAE(Generator):
     """Deep feature consistent variational autoencoder."""
 
+    sampling_parts = ("decoder",)
+    spreads: Tensor
+
     def __init__(
         self,
         size: int = 32,
@@ -86,7 +92,7 @@ class DFCVAE(Generator):
         perception: str = "rotation",
         perception_steps: int = 300,
         feature_weight: float = 0.5,
-        divergence_weight: float = 1.0,
+        divergence_weight: float = 20.0,
         learning_rate: float = 1e-3,
     ) -> None:
         super().__init__()
@@ -94,6 +100,7 @@ class DFCVAE(Generator):
             raise ParameterError(f"perception: expected 'rotation' or 'vgg19', got '{perception}'.")
         self.size, self.channels, self.latent = size, channels, latent
         self.perception_steps = perception_steps if perception == "rotation" else 0
+        self.register_buffer("spreads", torch.ones(3))
         self.feature_weight, self.divergence_weight = feature_weight, divergence_weight
         widths = [width * 2**level for level in range(size.bit_length() - 3)]
         downs: list[nn.Module] = []
@@ -122,18 +129,25 @@ class DFCVAE(Generator):
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return self._optimizers
 
-    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
+    def kind_of_step(self, number: int) -> Hashable:
+        return number <= self.perception_steps, number == self.perception_steps + 1
+
+    def train_step(self, real: Tensor, number: int) -> dict[str, Tensor]:
         if number <= self.perception_steps:
             rotation = self.perception.rotation_loss(real)  # type: ignore[operator]
             step(self._optimizers["perception"], rotation)
-            return {"rotation": rotation.item()}
+            return {"rotation": rotation.detach()}
+        if number == self.perception_steps + 1:
+            with torch.no_grad():
+                spreads = [features.std() for features in self.perception.features(real)]  # type: ignore[operator]
+                self.spreads.copy_(torch.stack(spreads).clamp_min(1e-6))
         mean, log_variance = self.encoder(real).chunk(2, dim=1)
         code = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         consistency = self.feature_loss(self.decoder(code), real)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
         loss = self.feature_weight * consistency + self.divergence_weight * divergence
         step(self._optimizers["adam"], loss)
-        return {"features": consistency.item(), "divergence": divergence.item()}
+        return {"features": consistency.detach(), "divergence": divergence.detach()}
 
     def feature_loss(self, images: Tensor, real: Tensor) -> Tensor:
         """Half the squared error of the features, summed over depths; within one, over channels and mean positions."""
@@ -141,7 +155,7 @@ class DFCVAE(Generator):
             wanted = self.perception.features(real)
         found = self.perception.features(images)
         errors = [(one - other).square().sum((1, 2, 3)).mean() for one, other in zip(found, wanted, strict=True)]
-        return 0.5 * torch.stack(errors).sum()
+        return 0.5 * (torch.stack(errors) / self.spreads.square()).sum()
 
     @torch.no_grad()
     def sample(self, n: int, random: torch.Generator) -> Tensor:

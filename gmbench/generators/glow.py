@@ -1,9 +1,9 @@
 """Glow (Kingma, Dhariwal, NeurIPS 2018).
 
-Kept: squeeze, steps of flow (actnorm with data-dependent initialisation, invertible 1x1 convolution, affine coupling
-with a three-layer network whose last layer starts at zero), split with a learned Gaussian prior at each level, uniform
-dequantisation, averaged weights, sampling at reduced temperature. Scaled down: 3 levels of 8 steps with 96 hidden
-channels (the paper: 32 steps, 512 channels). Images have 8 bits. At 64 pixels use `levels=4`.
+Kept: squeeze, steps of flow (actnorm with data-dependent initialisation, invertible 1x1 convolution in factors P L U,
+affine coupling with a three-layer network whose last layer starts at zero), split with a learned Gaussian prior at each
+level, uniform dequantisation, averaged weights, sampling at reduced temperature. Scaled down: 3 levels of 8 steps with
+96 hidden channels (the paper: 32 steps, 512 channels). Images have 8 bits. At 64 pixels use `levels=4`.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from collections.abc import Callable, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gmbench.generators.generator import Generator, step
+from gmbench.generators.generator import Generator, MovingAverage, set_rate, step
 
 
 class ActNorm(nn.Module):
-    """A scale and a shift per channel, set by the first batch so that it leaves with mean 0 and variance 1."""
+    """A scale and a shift per channel, set by the first batch so that it leaves with mean 0 and variance 1.
 
-    initialized: Tensor
+    `initializes`: whether the next batch sets them.
+    """
+
+    initializes = False
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.log_scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.register_buffer("initialized", torch.tensor(False))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.training and not self.initialized:
+        if self.initializes:
             with torch.no_grad():
                 self.bias.copy_(-x.mean((0, 2, 3), keepdim=True))
                 self.log_scale.copy_(-x.std((0, 2, 3), keepdim=True).clamp_min(1e-3).log())
-                self.initialized.fill_(True)
         log_det = self.log_scale.sum() * x.shape[2] * x.shape[3]
         return (x + self.bias) * self.log_scale.exp(), log_det.expand(len(x))
 
@@ -44,18 +44,36 @@ class ActNorm(nn.Module):
 
 
 class InvertibleConvolution(nn.Module):
-    """A 1x1 convolution whose matrix starts as a random rotation (section 3.2)."""
+    """A 1x1 convolution whose matrix starts as a random rotation and is kept in factors P L (U + diag(s)).
+
+    The permutation P and the signs of s stay (section 3.2, equations 10 and 11).
+    """
+
+    permutation: Tensor
+    signs: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels))[0])
+        permutation, lower, upper = torch.linalg.lu(torch.linalg.qr(torch.randn(channels, channels))[0])
+        scales = upper.diagonal()
+        self.register_buffer("permutation", permutation)
+        self.register_buffer("signs", scales.sign())
+        self.lower, self.upper = nn.Parameter(lower), nn.Parameter(upper)
+        self.log_scales = nn.Parameter(scales.abs().log())
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        """P L and U + diag(s)."""
+        lower = self.lower.tril(-1) + torch.eye(len(self.lower), dtype=self.lower.dtype, device=self.lower.device)
+        return self.permutation @ lower, self.upper.triu(1) + torch.diag(self.signs * self.log_scales.exp())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        log_det = torch.linalg.slogdet(self.weight)[1] * x.shape[2] * x.shape[3]
-        return F.conv2d(x, self.weight[:, :, None, None]), log_det.expand(len(x))
+        lower, upper = self._factors()
+        log_det = self.log_scales.sum() * x.shape[2] * x.shape[3]
+        return F.conv2d(x, (lower @ upper)[:, :, None, None]), log_det.expand(len(x))
 
     def inverse(self, y: Tensor) -> Tensor:
-        inverse = torch.linalg.inv(self.weight.double()).to(y.dtype)
+        lower, upper = (factor.double() for factor in self._factors())
+        inverse = torch.linalg.inv(lower @ upper).to(y.dtype)
         return F.conv2d(y, inverse[:, :, None, None])
 
 
@@ -187,6 +205,8 @@ class Flow(nn.Module):
 class NormalizingFlow(Generator):
     """A flow trained by maximum likelihood. The learning rate grows over the first `warmup` steps."""
 
+    sampling_parts = ("average",)
+
     def __init__(
         self,
         size: int,
@@ -202,7 +222,7 @@ class NormalizingFlow(Generator):
         self.learning_rate, self.warmup = learning_rate, warmup
         self.levels = len(flow.levels)
         self.flow = flow
-        self.average = AveragedModel(self.flow, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+        self.average = MovingAverage(self.flow, ema_decay)
         self._optimizers = {"adam": torch.optim.Adam(self.flow.parameters(), lr=learning_rate)}
 
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
@@ -218,13 +238,17 @@ class NormalizingFlow(Generator):
         log_density = flow(dequantised / 256 - 0.5)
         return (-log_density / real[0].numel() + math.log(256)) / math.log(2)
 
-    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
-        for group in self._optimizers["adam"].param_groups:
-            group["lr"] = self.learning_rate * min(1.0, number / self.warmup)
+    def prepare(self, number: int) -> None:
+        set_rate(self._optimizers["adam"], self.learning_rate * min(1.0, number / self.warmup))
+
+    def train_step(self, real: Tensor, number: int) -> dict[str, Tensor]:
+        for layer in self.flow.modules():
+            if isinstance(layer, ActNorm):
+                layer.initializes = number == 1
         loss = self.bits_per_dimension(real).mean()
         step(self._optimizers["adam"], loss, clip=50.0)
-        self.average.update_parameters(self.flow)
-        return {"bits_per_dimension": loss.item()}
+        self.average.update(self.flow, number)
+        return {"bits_per_dimension": loss.detach()}
 
     @torch.no_grad()
     def sample(self, n: int, random: torch.Generator) -> Tensor:

@@ -9,15 +9,14 @@ ImageNet. The first `autoencoder_steps` steps train the autoencoder, all later o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gmbench.errors import MissingExtraError
-from gmbench.generators.generator import Generator, step
+from gmbench.generators.generator import Generator, MovingAverage, step
 
 try:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -44,6 +43,7 @@ def patch_discriminator(channels: int, width: int) -> nn.Sequential:
 class LDM(Generator):
     """Latent diffusion model."""
 
+    sampling_parts = ("autoencoder.decoder", "autoencoder.post_quant_conv", "average", "scale")
     scale: Tensor
 
     def __init__(
@@ -86,7 +86,7 @@ class LDM(Generator):
             norm_num_groups=8,
             attention_head_dim=None,
         )
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+        self.average = MovingAverage(self.network, ema_decay)
         self.schedule = DDIMScheduler(
             num_train_timesteps=steps, beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear",
             clip_sample=False,
@@ -101,12 +101,16 @@ class LDM(Generator):
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return self._optimizers
 
-    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
+    def kind_of_step(self, number: int) -> Hashable:
+        before = self.autoencoder_steps
+        return number <= before // 2, number <= before, number == before + 1
+
+    def train_step(self, real: Tensor, number: int) -> dict[str, Tensor]:
         if number <= self.autoencoder_steps:
             return self._autoencoder_step(real, judged=number > self.autoencoder_steps // 2)
-        return self._diffusion_step(real)
+        return self._diffusion_step(real, number - self.autoencoder_steps)
 
-    def _autoencoder_step(self, real: Tensor, judged: bool) -> dict[str, float]:
+    def _autoencoder_step(self, real: Tensor, judged: bool) -> dict[str, Tensor]:
         """The discriminator takes part when reconstructions are already fair."""
         posterior = self.autoencoder.encode(real).latent_dist
         reconstruction = self.autoencoder.decode(posterior.sample()).sample
@@ -115,20 +119,20 @@ class LDM(Generator):
         if judged:
             loss = loss - self.adversarial * self.discriminator(reconstruction).mean()
         step(self._optimizers["autoencoder"], loss, clip=1.0)
-        losses = {"reconstruction": error.item()}
+        losses = {"reconstruction": error.detach()}
         if judged:
             hinge = (
                 F.relu(1 - self.discriminator(real)).mean()
                 + F.relu(1 + self.discriminator(reconstruction.detach())).mean()
             )
             step(self._optimizers["discriminator"], 0.5 * hinge)
-            losses["discriminator"] = hinge.item()
+            losses["discriminator"] = hinge.detach()
         return losses
 
-    def _diffusion_step(self, real: Tensor) -> dict[str, float]:
+    def _diffusion_step(self, real: Tensor, number: int) -> dict[str, Tensor]:
         with torch.no_grad():
             latents = self.autoencoder.encode(real).latent_dist.sample()
-            if self.scale == 0:
+            if number == 1:
                 self.scale.copy_(1 / latents.std())
             latents = latents * self.scale
         times = torch.randint(0, self.schedule.config.num_train_timesteps, (len(real),), device=real.device)
@@ -136,8 +140,8 @@ class LDM(Generator):
         noisy = self.schedule.add_noise(latents, noise, times)
         loss = F.mse_loss(self.network(noisy, times).sample, noise)
         step(self._optimizers["diffusion"], loss, clip=1.0)
-        self.average.update_parameters(self.network)
-        return {"loss": loss.item()}
+        self.average.update(self.network, number)
+        return {"loss": loss.detach()}
 
     @torch.no_grad()
     def sample(self, n: int, random: torch.Generator) -> Tensor:

@@ -16,16 +16,15 @@ from collections.abc import Callable, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gmbench.generators.generator import Generator, step
+from gmbench.generators.generator import Generator, MovingAverage, step
 
 ATTENTION_SIZE = 16
 
 
 def _fir_kernel(x: Tensor) -> Tensor:
     """The filter (1, 3, 3, 1) in both directions, once per channel of `x`: (channels, 1, 4, 4), of sum 1."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
+    taps = (2 - (torch.arange(4, device=x.device, dtype=x.dtype) - 1.5).abs()) / 4
     return torch.outer(taps, taps).expand(x.shape[1], 1, 4, 4)
 
 
@@ -228,6 +227,8 @@ class NCSNpp(Generator):
     The default `sigma_max` is the paper's for CIFAR-10: about the largest distance between two of the training images.
     """
 
+    sampling_parts = ("average",)
+
     def __init__(
         self,
         size: int = 32,
@@ -247,7 +248,7 @@ class NCSNpp(Generator):
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
         self.sampling_steps, self.snr = sampling_steps, snr
         self.network = ScoreNetwork(size, channels, width, blocks, fourier_scale)
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+        self.average = MovingAverage(self.network, ema_decay)
         self._optimizers = {"adam": torch.optim.Adam(self.network.parameters(), lr=learning_rate)}
 
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
@@ -257,14 +258,14 @@ class NCSNpp(Generator):
         """Standard deviation of the noise at `times` in [0, 1]."""
         return self.sigma_min * (self.sigma_max / self.sigma_min) ** times
 
-    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
+    def train_step(self, real: Tensor, number: int) -> dict[str, Tensor]:
         sigma = self.sigma(torch.rand(len(real), device=real.device))
         noise = torch.randn_like(real)
         noisy = (real + 1) / 2 + sigma[:, None, None, None] * noise
         loss = (sigma[:, None, None, None] * self.network(noisy, sigma) + noise).square().mean()
         step(self._optimizers["adam"], loss, clip=1.0)
-        self.average.update_parameters(self.network)
-        return {"loss": loss.item()}
+        self.average.update(self.network, number)
+        return {"loss": loss.detach()}
 
     @torch.no_grad()
     def sample(self, n: int, random: torch.Generator) -> Tensor:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -234,6 +234,10 @@ class LogisticMixture:
 class NVAE(Generator):
     """Deep hierarchical variational autoencoder. The divergence's weight grows over the first `warmup` steps."""
 
+    sampling_parts = ("average",)
+    weight: Tensor
+    places: Tensor
+
     def __init__(
         self,
         size: int = 32,
@@ -257,6 +261,8 @@ class NVAE(Generator):
         if not 1 <= scales <= len(widths):
             raise ValueError(f"scales must lie in 1 to {len(widths)}")
         self.sides = [4 * 2**scale for scale in range(scales) for _ in range(groups)]
+        self.register_buffer("weight", torch.tensor(1.0), persistent=False)
+        self.register_buffer("places", torch.tensor(self.sides).square(), persistent=False)
         self.encoder = BottomUp(channels, widths, scales, groups)
         parameters = LogisticMixture.parameters(channels, components)
         self.decoder = TopDown(widths, scales, groups, latent, expansion, parameters)
@@ -284,30 +290,34 @@ class NVAE(Generator):
         pixels = LogisticMixture(self.decoder(len(real), draw), self.channels, self.components)
         return -pixels.log_likelihood(real).sum((1, 2)), torch.stack(divergences, dim=1)
 
-    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
+    def kind_of_step(self, number: int) -> Hashable:
+        return self.balancing and number < self.warmup
+
+    def prepare(self, number: int) -> None:
+        self.weight.fill_(min(1.0, number / self.warmup))
+
+    def train_step(self, real: Tensor, number: int) -> dict[str, Tensor]:
         reconstruction, divergences = self(real)
         divergence = divergences.mean(0)
-        weight = min(1.0, number / self.warmup)
         penalty = divergence
-        if self.balancing and weight < 1:
+        if self.balancing and number < self.warmup:
             penalty = self._balance(divergence.detach()) * divergence
-        loss = reconstruction.mean() + weight * penalty.sum()
+        loss = reconstruction.mean() + self.weight * penalty.sum()
         step(self._optimizers["adamax"], loss, clip=1000.0)
         self._follow(max(1, len(real) // 4))
-        nats = reconstruction.mean().item() + divergence.sum().item()
+        nats = reconstruction.detach().mean() + divergence.detach().sum()
         bits = nats / real[0].numel() / math.log(2)
-        return {"bits_per_dimension": bits, "divergence": divergence.sum().item()}
+        return {"bits_per_dimension": bits, "divergence": divergence.detach().sum()}
 
     def _balance(self, divergence: Tensor) -> Tensor:
         """Weights (groups,) of mean 1, proportional to the divergence per latent, so that no group is given up."""
-        per_latent = (divergence + 0.01) / divergence.new_tensor(self.sides).square()
+        per_latent = (divergence + 0.01) / self.places
         return per_latent / per_latent.mean()
 
     @torch.no_grad()
     def _follow(self, n: int) -> None:
         """Moves the average towards the decoder, then its batch normalisation towards `n` samples' statistics."""
-        for averaged, parameter in zip(self.average.parameters(), self.decoder.parameters(), strict=True):
-            averaged.lerp_(parameter, 1 - self.ema_decay)
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.decoder.parameters()), 1 - self.ema_decay)
         self.average(n, lambda _index, _state, mean, log_scale: self._cooled(mean, log_scale, torch.randn_like(mean)))
 
     def _cooled(self, mean: Tensor, log_scale: Tensor, noise: Tensor) -> Tensor:

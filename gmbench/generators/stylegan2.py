@@ -12,17 +12,16 @@ regularisation.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gmbench.generators.adversarial import cross_entropy_loss, non_saturating_loss, squared_slope
-from gmbench.generators.generator import Generator, step
+from gmbench.generators.generator import Generator, MovingAverage, step
 
 STEPS_BETWEEN_PENALTIES = 16
 MIXING = 0.9
@@ -72,7 +71,7 @@ def widths(size: int, width: int) -> list[int]:
 
 def smaller(x: Tensor) -> Tensor:
     """Half the resolution, through the same filter as `larger`, [1, 3, 3, 1] / 8 in both directions."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device) / 8
+    taps = (2 - (torch.arange(4, device=x.device, dtype=x.dtype) - 1.5).abs()) / 4
     kernel = (taps[:, None] * taps).expand(x.shape[1], 1, 4, 4)
     return F.conv2d(F.pad(x, (1, 1, 1, 1)), kernel, stride=2, groups=x.shape[1])
 
@@ -192,6 +191,7 @@ class Discriminator(nn.Module):
 class StyleGAN2(Generator):
     """Style-based GAN, second version."""
 
+    sampling_parts = ("average", "mean_style")
     mean_style: Tensor
 
     def __init__(
@@ -215,7 +215,7 @@ class StyleGAN2(Generator):
                 "synthesis": SynthesisNetwork(size, channels, latent, width),
             }
         )
-        self.average = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+        self.average = MovingAverage(self.generator, ema_decay)
         self.discriminator = Discriminator(size, channels, width)
         self.register_buffer("mean_style", torch.zeros(latent))
         # The penalty comes at every 16th step only; the optimiser's pace is corrected for it (appendix B).
@@ -230,7 +230,10 @@ class StyleGAN2(Generator):
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return self._optimizers
 
-    def train_step(self, real: Tensor, number: int) -> dict[str, float]:
+    def kind_of_step(self, number: int) -> Hashable:
+        return number == 1, number % STEPS_BETWEEN_PENALTIES == 0
+
+    def train_step(self, real: Tensor, number: int) -> dict[str, Tensor]:
         fake = self._generated(len(real), real.device)
         discriminator_loss = cross_entropy_loss(self.discriminator(real), self.discriminator(fake.detach()))
         if number % STEPS_BETWEEN_PENALTIES == 0:
@@ -242,8 +245,8 @@ class StyleGAN2(Generator):
             step(self._optimizers["discriminator"], discriminator_loss)
         generator_loss = non_saturating_loss(self.discriminator(fake))
         step(self._optimizers["generator"], generator_loss)
-        self.average.update_parameters(self.generator)
-        return {"discriminator": discriminator_loss.item(), "generator": generator_loss.item()}
+        self.average.update(self.generator, number)
+        return {"discriminator": discriminator_loss.detach(), "generator": generator_loss.detach()}
 
     def _generated(self, n: int, device: torch.device) -> Tensor:
         """Images of the network that learns; most change to a second style at some layer (style mixing)."""
@@ -252,7 +255,7 @@ class StyleGAN2(Generator):
         self.mean_style.lerp_(one.detach().mean(0), 0.005)
         sides = synthesis.noise_sides
         changes = torch.randint(1, len(sides), (n, 1), device=device)
-        changes[torch.rand(n, 1, device=device) > MIXING] = len(sides)
+        changes = changes.masked_fill(torch.rand(n, 1, device=device) > MIXING, len(sides))
         styles = [torch.where(layer < changes, one, two) for layer in range(len(sides))]
         return synthesis(styles, [torch.randn(n, 1, side, side, device=device) for side in sides])
 

@@ -1,7 +1,7 @@
 """Training and sampling of a generative model, with checkpoints that a stopped training resumes from.
 
 A model's folder holds `generator.json` (what it is and how it was trained), `checkpoint.pt` while it trains,
-`model.safetensors` once it is done, and `grid.png` with the latest samples.
+`model.safetensors` once it is done (the parts that sample, in half precision), and `grid.png` with the latest samples.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,13 @@ import torch
 from torch import Tensor
 
 from gmbench.checkpoints import Stateful, load_checkpoint, save_checkpoint
+from gmbench.digests import without_words
 from gmbench.errors import DataError, MissingExtraError, NotFoundError, ParameterError
 from gmbench.files import replacing, sha256_file, write_text
 from gmbench.generators import find_generator
 from gmbench.generators.generator import Generator
 from gmbench.progress import Progress
+from gmbench.recorded import RecordedSteps
 from gmbench.registry import Parameter, Value
 
 try:
@@ -34,7 +38,9 @@ except ModuleNotFoundError as error:
 
 STEPS_BETWEEN_CHECKPOINTS = 250
 STEPS_BETWEEN_GRIDS = 1000
+STEPS_BETWEEN_NOTES = 25
 SAMPLING_BATCH = 100
+WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,9 @@ def generator_parameters(name: str, given: Mapping[str, Value]) -> dict[str, Val
     return values
 
 
-def to_tensor(images: np.ndarray, device: str) -> Tensor:
+def to_tensor(images: Tensor) -> Tensor:
     """uint8 (n, h, w, c) to float32 (n, c, h, w) in [-1, 1]."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def to_images(tensor: Tensor) -> np.ndarray:
@@ -76,16 +82,41 @@ def to_images(tensor: Tensor) -> np.ndarray:
     return ((tensor + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
+def code_sha256(name: str) -> str:
+    """A digest of the code that a generator is: its module, and those of this package that it imports from."""
+    found: dict[str, ModuleType] = {}
+    waiting = [find_generator(name).load().__module__]
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found[module] = sys.modules[module]
+            origins = {getattr(value, "__module__", None) for value in vars(found[module]).values()}
+            waiting += [origin for origin in origins if origin and origin.startswith(__package__)]
+    sources = (without_words(inspect.getsource(found[module])) for module in sorted(found))
+    return hashlib.sha256("\0".join(sources).encode()).hexdigest()
+
+
 def train_generator(
-    plan: TrainingPlan, images: np.ndarray, folder: Path, *, device: str, progress: Progress
+    plan: TrainingPlan,
+    images: np.ndarray,
+    folder: Path,
+    *,
+    device: str,
+    progress: Progress,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
     """Trains a generator on uint8 images (n, size, size, channels) into `folder`, resuming what is there.
 
+    Args:
+        minutes: the training ends after so many, even before all steps of the plan are done, and says then that it had
+            as many steps as were done.
+
     Returns:
-        What `generator.json` says: the plan, image size and channels, seconds of training, sha256 of the weights.
+        What `generator.json` says: the plan, image size and channels, digests of the images and of the model's code,
+        seconds of training and on what, sha256 of the weights.
 
     Raises:
-        DataError: the folder holds a generator of another plan.
+        DataError: the folder holds a generator of another plan, of other images, or of other code.
     """
     described = {
         **asdict(plan),
@@ -93,13 +124,15 @@ def train_generator(
         "channels": images.shape[3],
         "images": len(images),
         "images_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+        "code_sha256": code_sha256(plan.generator),
     }
     description_path, checkpoint_path = folder / "generator.json", folder / "checkpoint.pt"
-    weights_path = folder / "model.safetensors"
     if description_path.exists():
         before = _description(folder)
-        if {key: before.get(key) for key in described} != described:
-            raise DataError(f"{folder} holds a generator that was trained otherwise. Give another folder.")
+        if differs := [key for key, value in described.items() if before.get(key) != value]:
+            raise DataError(
+                f"{folder} holds a generator that was trained otherwise ({', '.join(differs)}). Give another folder."
+            )
         if "sha256" in before:
             return before
 
@@ -107,6 +140,7 @@ def train_generator(
     model = _new_model(plan.generator, images.shape[1], images.shape[3], plan.parameters)
     model = model.to(device).to(memory_format=torch.channels_last)
     order = torch.Generator().manual_seed(plan.seed)
+    run_step = RecordedSteps(model, device)
     done, seconds = 0, 0.0
     write_text(description_path, json.dumps(described, indent=2))
     parts: dict[str, Stateful] = {"model": model, **model.optimizers()}
@@ -115,29 +149,54 @@ def train_generator(
         done, seconds = values["step"], values["seconds"]
 
     model.train()
+    pixels = torch.from_numpy(images).to(device)
     with progress.phase(f"training {plan.generator}", plan.steps) as phase:
         phase.advance(done)
         started = time.monotonic()
-        while done < plan.steps:
-            chosen = torch.randint(len(images), (plan.batch_size,), generator=order).numpy()
+
+        def spent() -> float:
+            return seconds + time.monotonic() - started
+
+        while done < plan.steps and (minutes is None or spent() < 60 * minutes):
+            chosen = torch.randint(len(images), (plan.batch_size,), generator=order)
             done += 1
-            losses = model.train_step(to_tensor(images[chosen], device), done)
-            phase.advance(1, " ".join(f"{name} {value:.3f}" for name, value in losses.items()))
+            losses = run_step(to_tensor(pixels[chosen.to(device)]), done)
+            note = ""
+            if done % STEPS_BETWEEN_NOTES == 0 or done == plan.steps:
+                note = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
+            phase.advance(1, note)
             if done % STEPS_BETWEEN_CHECKPOINTS == 0 and done < plan.steps:
-                spent = seconds + time.monotonic() - started
-                save_checkpoint(checkpoint_path, parts, {"order": order.get_state(), "step": done, "seconds": spent})
+                values = {"order": order.get_state(), "step": done, "seconds": spent()}
+                save_checkpoint(checkpoint_path, parts, values)
             if done % STEPS_BETWEEN_GRIDS == 0 and done < plan.steps:
                 _save_grid_of(model, plan.seed, folder)
                 model.train()
-        seconds += time.monotonic() - started
+        seconds = spent()
 
-    with replacing(weights_path) as aside:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, aside)
-    described |= {"seconds": round(seconds), "sha256": sha256_file(weights_path)}
+    with replacing(folder / WEIGHTS) as aside:
+        save_file(sampling_weights(model), aside)
+    described |= {
+        "steps": done,
+        "seconds": round(seconds),
+        "trained_on": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "sha256": sha256_file(folder / WEIGHTS),
+    }
     write_text(description_path, json.dumps(described, indent=2))
     checkpoint_path.unlink(missing_ok=True)
-    _save_grid_of(model, plan.seed, folder)
+    _save_grid_of(load_generator(folder, device), plan.seed, folder)
     return described
+
+
+def sampling_weights(model: Generator) -> dict[str, Tensor]:
+    """The weights of those parts of a model that sample, in half precision where that holds their values."""
+    parts = tuple(f"{part}." for part in model.sampling_parts)
+    chosen = {name: value for name, value in model.state_dict().items() if f"{name}.".startswith(parts)}
+    return {name: _halved(value.cpu()).contiguous() for name, value in chosen.items()}
+
+
+def _halved(value: Tensor) -> Tensor:
+    halved = value.half() if value.is_floating_point() else value
+    return halved if halved.isfinite().all() else value
 
 
 def _description(folder: Path) -> dict[str, Any]:
@@ -173,30 +232,37 @@ def _save_grid_of(model: Generator, seed: int, folder: Path) -> None:
 
 
 def load_generator(folder: Path, device: str) -> Generator:
-    """The trained generator of a folder, ready to sample.
+    """The trained generator of a folder, ready to sample, with the weights as they were rounded for its file.
 
     Raises:
         DataError: there is no trained generator in the folder, or its weights are not those it was described with.
     """
     described = _description(folder)
-    if "sha256" not in described or not (folder / "model.safetensors").is_file():
+    if "sha256" not in described or not (folder / WEIGHTS).is_file():
         raise DataError(f"{folder} holds a generator whose training has not ended. Run its training again.")
-    if sha256_file(folder / "model.safetensors") != described["sha256"]:
-        raise DataError(f"{folder}/model.safetensors is damaged: its sha256 is not the one in generator.json.")
+    if sha256_file(folder / WEIGHTS) != described["sha256"]:
+        raise DataError(f"{folder / WEIGHTS} is damaged: its sha256 is not the one in generator.json.")
     model = _new_model(described["generator"], described["size"], described["channels"], described["parameters"])
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-    return model.to(device).eval()
+    weights = load_file(folder / WEIGHTS)
+    if set(weights) != set(sampling_weights(model)):
+        raise DataError(f"{folder / WEIGHTS} is of another version of {described['generator']}. Train it again.")
+    model.load_state_dict(weights, strict=False)
+    return model.to(device).to(memory_format=torch.channels_last).eval()
 
 
 def sample_generator(folder: Path, n: int, seed: int, *, device: str, progress: Progress) -> np.ndarray:
-    """`n` images of a folder's trained generator, uint8 (n, size, size, channels), decided by `seed`."""
+    """`n` images of a folder's trained generator, uint8 (n, size, size, channels), decided by `seed`.
+
+    Images are always made in batches of the same size, so that fewer are the first of more.
+    """
     model = load_generator(folder, device)
     random = torch.Generator().manual_seed(seed)
-    sizes = [min(SAMPLING_BATCH, n - start) for start in range(0, n, SAMPLING_BATCH)]
+    starts = range(0, n, SAMPLING_BATCH)
     batches = [
-        to_images(model.sample(size, random)) for size in progress.track(sizes, f"sampling {folder.name}", len(sizes))
+        to_images(model.sample(SAMPLING_BATCH, random))
+        for _ in progress.track(starts, f"sampling {folder.name}", len(starts))
     ]
-    return np.concatenate(batches)
+    return np.concatenate(batches)[:n]
 
 
 def save_grid(images: np.ndarray, path: Path, columns: int = 16) -> None:
