@@ -16,9 +16,10 @@ FEW, MANY, SIZE = 2000, 20_000, 64
 IMPORT = """
 import resource, sys, time
 from pathlib import Path
-from gmbench.data.decoding import Options
-from gmbench.data.importing import import_dataset, new_card
-from gmbench.progress import Progress
+from gmbench.data.importing.decoding import Options
+from gmbench.data.importing.importer import import_dataset
+from gmbench.data.importing.cards import new_card
+from gmbench.support.progress import Progress
 
 if __name__ == "__main__":
     origin, workers = Path(sys.argv[1]), int(sys.argv[2])

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from gmbench.errors import MethodError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    import numpy as np
-
-    from gmbench.cache import Cache
-    from gmbench.data.card import DatasetCard
+    from gmbench.data.cards import DatasetCard
     from gmbench.data.images import ImageSet
-    from gmbench.encoders import Encoder
-    from gmbench.progress import Progress
+    from gmbench.support.cache import Cache
+    from gmbench.support.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class RunContext:
         scratch: a folder for checkpoints of this very fit. It is kept, and shared by runs that differ in nothing but
             their test images, so that the same fit is not done twice.
         progress: shows long work to the user.
-        encoder: gives the encoder `sl` or `ssl` that goes with the dataset.
+        encoder: gives the encoder `sl` or `ssl` that goes with the dataset, a `gmbench.manifold.encoders.Encoder`.
         precision: of the training of networks, as lightning-fabric names it: `32-true`, or `bf16-mixed`, in which
             convolutions and products of matrices compute in bfloat16. Answers are always computed in 32 bits.
     """
@@ -42,7 +43,7 @@ class RunContext:
     cache: Cache
     scratch: Path
     progress: Progress
-    encoder: Callable[[str], Encoder]
+    encoder: Callable[[str], Any]
     precision: str = "32-true"
 
 
@@ -76,3 +77,32 @@ class Attributor(ABC):
     def skip(self, dataset: DatasetCard) -> str | None:
         """Why the method cannot run on a dataset, or None if it can."""
         return None
+
+
+def check_probabilities(probabilities: np.ndarray, images: ImageSet) -> np.ndarray:
+    """The probabilities, if they are what the contract asks for.
+
+    Raises:
+        MethodError: wrong shape, not finite, or rows that do not sum to 1.
+    """
+    expected = (len(images), len(images.sources))
+    if probabilities.shape != expected:
+        raise MethodError(f"predict_proba must return shape {expected}, got {probabilities.shape}.")
+    if not np.isfinite(probabilities).all() or (probabilities < 0).any():
+        raise MethodError("predict_proba must return finite numbers of at least 0.")
+    if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+        raise MethodError("predict_proba must return rows that sum to 1.")
+    return probabilities.astype(np.float32)
+
+
+def check_features(features: np.ndarray, images: ImageSet) -> np.ndarray:
+    """The features, if they are what the contract asks for.
+
+    Raises:
+        MethodError: not one vector per image, or not finite.
+    """
+    if features.ndim != 2 or len(features) != len(images):
+        raise MethodError(f"embed must return shape ({len(images)}, d), got {features.shape}.")
+    if not np.isfinite(features).all():
+        raise MethodError("embed must return finite numbers.")
+    return features

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from gmbench.attributor import RunContext
-from gmbench.cache import Cache
+from gmbench.attributor import RunContext, check_features, check_probabilities
 from gmbench.data.images import ImageSet
-from gmbench.encoders import Encoder
 from gmbench.errors import GmbenchError
-from gmbench.progress import Progress
-from gmbench.registry import TYPES, Method, Value
-from gmbench.runner import check_features, check_probabilities
+from gmbench.manifold.encoders import Encoder
+from gmbench.registry import Method
+from gmbench.support.cache import Cache
+from gmbench.support.parameters import TYPES, Value
+from gmbench.support.progress import Progress
 
 
 def check_attributor(method: Method, given: Mapping[str, Value] | None = None, size: int = 32) -> None:

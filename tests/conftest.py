@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
-import gmbench.data.card
+import gmbench.data.cards
 import gmbench.leaderboard.pages
 from gmbench.attributor import RunContext
-from gmbench.cache import Cache
-from gmbench.cli import main
-from gmbench.data.card import ROLES, Counts, DatasetCard, RealImages, Source
+from gmbench.cli.app import main
+from gmbench.data.cards import ROLES, Counts, DatasetCard, RealImages, Source
 from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.data.images import ImageSet
-from gmbench.data.storage import role_path, write_manifest, write_role
-from gmbench.encoders import Encoder
-from gmbench.progress import Progress
+from gmbench.data.manifest import role_path, write_manifest
+from gmbench.data.parquet import write_role
+from gmbench.manifold.encoders import Encoder
+from gmbench.support.cache import Cache
+from gmbench.support.progress import Progress
 
 SOURCES = ("real", "blurred", "noisy")
 
@@ -110,8 +111,8 @@ def image_set(pixels: np.ndarray, labels: np.ndarray | None = None, sources: tup
 @pytest.fixture
 def only_tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The small dataset is the only one that is registered and embedded."""
-    monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
-    monkeypatch.setattr(gmbench.data.card, "registered_cards", lambda: {"tiny": make_card()})
+    monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
+    monkeypatch.setattr(gmbench.data.cards, "registered_cards", lambda: {"tiny": make_card()})
     monkeypatch.setattr(gmbench.leaderboard.pages, "registered_cards", dict)
 
 

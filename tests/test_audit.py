@@ -17,15 +17,17 @@ from conftest import SOURCES, make_card, make_images
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-import gmbench.data.audit
-import gmbench.data.card
-from gmbench.cache import Cache
-from gmbench.data.audit import PROBE_BOUND, AuditReport, Check, audit_dataset, audit_markdown
-from gmbench.data.card import ROLES
-from gmbench.data.encoding import encode_png, image_id
-from gmbench.data.storage import role_path, write_manifest
+import gmbench.audit.report
+import gmbench.data.cards
+from gmbench.audit.check import Check
+from gmbench.audit.probe import PROBE_BOUND
+from gmbench.audit.report import AuditReport, audit_dataset, audit_markdown
+from gmbench.data.cards import ROLES
+from gmbench.data.manifest import role_path, write_manifest
+from gmbench.data.png import encode_png, image_id
 from gmbench.errors import DataError
-from gmbench.progress import Progress
+from gmbench.support.cache import Cache
+from gmbench.support.progress import Progress
 
 COUNTS = {"train": 20, "val": 4, "test": 10}
 CHECKS = (
@@ -39,7 +41,7 @@ Rows = list[dict]
 @pytest.fixture(autouse=True)
 def _small_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Few trees, and one thread for many tiny searches: what an audit of a small dataset would spend its time on."""
-    monkeypatch.setattr(gmbench.data.audit, "TREES", 10)
+    monkeypatch.setattr(gmbench.audit.report, "TREES", 10)
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     yield
@@ -266,8 +268,8 @@ class TestNear:
         """Parts that come in several blocks and batches give the same report as in one."""
         write(tmp_path / "tiny", fair_images())
         whole = audited(tmp_path / "tiny")
-        monkeypatch.setattr(gmbench.data.audit, "BATCH", 7)
-        monkeypatch.setattr(gmbench.data.audit, "BLOCK_BYTES", 1)
+        monkeypatch.setattr(gmbench.audit.report, "BATCH", 7)
+        monkeypatch.setattr(gmbench.audit.report, "BLOCK_BYTES", 1)
         assert audited(tmp_path / "tiny") == whole
 
     def test_beyond_the_threshold(self, tmp_path: Path) -> None:
@@ -316,8 +318,8 @@ class TestCommand:
     @pytest.fixture
     def embedded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """The folder of an embedded dataset that is not there yet."""
-        monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tmp_path / "embedded")
-        monkeypatch.setattr(gmbench.data.card, "registered_cards", lambda: {"tiny": make_card()})
+        monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tmp_path / "embedded")
+        monkeypatch.setattr(gmbench.data.cards, "registered_cards", lambda: {"tiny": make_card()})
         monkeypatch.setenv("COLUMNS", "80")
         return tmp_path / "embedded" / "tiny"
 

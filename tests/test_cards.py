@@ -9,14 +9,16 @@ import pytest
 from conftest import make_card, write_dataset
 from pydantic import ValidationError
 
-from gmbench.cache import Cache
-from gmbench.data.card import CHOICES, DatasetCard, Source, data_folder, find_dataset
+from gmbench.data.cards import CHOICES, DatasetCard, Source, find_dataset
 from gmbench.data.dataset import load_dataset
-from gmbench.data.places import state_of
-from gmbench.data.storage import Manifest, StoredFile, read_manifest, role_files, shard_path, stored_card, write_text
+from gmbench.data.folders import data_folder
+from gmbench.data.locations import state_of
+from gmbench.data.manifest import Manifest, StoredFile, read_manifest, role_files, shard_path, stored_card
+from gmbench.data.parquet import write_text
 from gmbench.errors import DataError, UnavailableError
 from gmbench.evaluators.nmi import design_alignment
-from gmbench.progress import Progress
+from gmbench.support.cache import Cache
+from gmbench.support.progress import Progress
 
 TABLE_1 = {
     "gm-cifar10": (32, {

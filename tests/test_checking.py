@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from test_contract import CARD, CODE, write_method
 
-import gmbench.checking
-from gmbench.checking import Checked, Finding, changed_methods, check
+import gmbench.submissions.check
 from gmbench.errors import CannotRunError
-from gmbench.progress import Progress
 from gmbench.registry import find_method, methods
-from gmbench.scaffold import new_method
+from gmbench.submissions.check import Checked, changed_methods, check
+from gmbench.submissions.new import new_method
+from gmbench.submissions.reading import Finding
+from gmbench.support.progress import Progress
 from gmbench.testing import check_constructor
 
 README = "# Example\n\n**Which reading.** The only one.\n"
@@ -39,7 +40,7 @@ def findings(folder: Path) -> dict[str, Finding]:
 @pytest.fixture
 def static(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is run."""
-    monkeypatch.setattr(gmbench.checking, "_tried", lambda method, progress: [])
+    monkeypatch.setattr(gmbench.submissions.check, "_tried", lambda method, progress: [])
 
 
 def fill_in(folder: Path) -> None:
@@ -126,11 +127,11 @@ class TestReading:
     @pytest.mark.parametrize(
         ("line", "words"),
         [
-            ("from gmbench.runner import perform", "gmbench.runner is not for methods"),
+            ("from gmbench.runs.runner import perform", "gmbench.runs.runner is not for methods"),
             ("from gmbench.data.dataset import load_dataset", "gmbench.data.dataset is not for methods"),
-            ("from gmbench.data import storage", "gmbench.data.storage is not for methods"),
-            ("import gmbench.leaderboard.entries", "gmbench.leaderboard.entries is not for methods"),
-            ("from gmbench.neural import _hidden", "_hidden is private"),
+            ("from gmbench.data import storage", "gmbench.data.parquet is not for methods"),
+            ("import gmbench.records.integrity", "gmbench.records.integrity is not for methods"),
+            ("from gmbench.learning.network_attributor import _hidden", "_hidden is private"),
             ("import gc", "no business with gc"),
             ("import sys; frame = sys._getframe(1)", "no business with _getframe"),
             ("exec('1')", "no business with exec"),
@@ -187,7 +188,7 @@ class TestTrying:
         test_images = ROOT / "gmbench" / "data" / "embedded" / "gm-garments" / "data" / "test.parquet"
         code = CODE.replace(
             "import numpy as np\n",
-            "import numpy as np\nimport pathlib\nimport pyarrow.parquet\nimport gmbench.training as training\n"
+            "import numpy as np\nimport pathlib\nimport pyarrow.parquet\nimport gmbench.learning.training as training\n"
             "training.train_classifier = print\n"
             f"pathlib.Path({str(tmp_path / 'mark')!r}).write_text('here')\n",
         ).replace(
@@ -196,7 +197,7 @@ class TestTrying:
             "        (pathlib.Path.home() / '.trace').write_text('x')\n        return self\n",
         )
         found = findings(method_in(tmp_path / "bad", code))
-        assert "gmbench.training.train_classifier" in found["leaves the harness as it is"].message
+        assert "gmbench.learning.training.train_classifier" in found["leaves the harness as it is"].message
         assert f"{tmp_path / 'mark'} (at import)" in found["writes only to cache and scratch"].message
         assert ".trace" in found["writes only to cache and scratch"].message
         assert str(test_images) in found["reads no dataset by itself"].message
@@ -262,7 +263,7 @@ def test_what_changed_is_found_by_git(tmp_path: Path, monkeypatch: pytest.Monkey
         subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True, env=os.environ)
 
     homes = tmp_path / "baselines", tmp_path / "methods"
-    monkeypatch.setattr(gmbench.checking, "METHOD_FOLDERS", homes)
+    monkeypatch.setattr(gmbench.submissions.check, "METHOD_FOLDERS", homes)
     git("init", "-b", "main")
     method_in(homes[0] / "old")
     git("add", ".")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from test_contract import write_method
 
-import gmbench.data.card
-from gmbench.data.card import dataset_cards, find_dataset
-from gmbench.records import read_record
+import gmbench.data.cards
+from gmbench.data.cards import dataset_cards, find_dataset
+from gmbench.records.store import read_record
 from gmbench.registry import methods
 
 GARMENTS = ("--dataset", "gm-garments")
@@ -114,7 +114,7 @@ def test_altered_data_is_one_line_and_leaves_everything_as_it_was(  # type: igno
 ) -> None:
     """The damaged file is named; it is not touched, and no record appears."""
     shutil.copytree(find_dataset("gm-garments").folder, tmp_path / "embedded" / "gm-garments")
-    monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tmp_path / "embedded")
+    monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tmp_path / "embedded")
     path = tmp_path / "embedded" / "gm-garments" / "data" / "val.parquet"
     path.write_bytes(path.read_bytes()[:-100])
     before = path.read_bytes()
@@ -169,7 +169,7 @@ def test_a_terminal_of_80_columns_is_wide_enough(command, monkeypatch: pytest.Mo
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     """Neither torch nor datasets, nor any method, for help, lists and cards."""
     code = (
-        "import sys\nfrom gmbench.cli import main\n"
+        "import sys\nfrom gmbench.cli.app import main\n"
         f"sys.argv = ['gmbench', *{arguments!r}]\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
         "heavy = {'torch', 'torchvision', 'datasets', 'sklearn', 'scipy', 'faiss', 'pyarrow', 'pandas', 'PIL'}\n"
@@ -200,10 +200,10 @@ def test_the_committed_pages_are_those_of_the_committed_records() -> None:
 def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     """A stopped run says how to go on, without a traceback, and leaves no record."""
     code = (
-        "import gmbench.runner, sys\n"
+        "import gmbench.runs.runner, sys\n"
         "def stop(*_): raise KeyboardInterrupt\n"
-        "gmbench.runner._measure = stop\n"
-        "from gmbench.cli import main\n"
+        "gmbench.runs.runner._measure = stop\n"
+        "from gmbench.cli.app import main\n"
         "sys.argv = ['gmbench', 'run', '--method', 'durall20', '--dataset', 'gm-garments', '--out', "
         f"{str(tmp_path)!r}]\n"
         "main()\n"

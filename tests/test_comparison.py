@@ -13,14 +13,14 @@ import pytest
 from conftest import make_card
 from test_contract import write_method
 
-import gmbench.data.card
-from gmbench.cache import Cache
+import gmbench.data.cards
 from gmbench.evaluators.significance import paired_difference
-from gmbench.leaderboard.comparison import WHICH_IS_WHICH, Comparison
-from gmbench.leaderboard.entries import read_entries
-from gmbench.progress import Progress
+from gmbench.records.comparison import WHICH_IS_WHICH, Comparison
+from gmbench.records.rows import read_entries
 from gmbench.registry import find_method
-from gmbench.runner import Run, perform
+from gmbench.runs.runner import Run, perform
+from gmbench.support.cache import Cache
+from gmbench.support.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def results(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     constant = write_method(tmp_path_factory.mktemp("methods") / "constant")
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
+        patch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
         for method, repetition, given in [
             ("durall20", 0, {}),
             ("durall20", 1, {}),
@@ -162,7 +162,7 @@ class TestCommand:
     def test_no_torch(self, results: Path) -> None:
         """Comparing reads files; the networks behind them are not needed."""
         code = (
-            "import sys\nfrom gmbench.cli import main\n"
+            "import sys\nfrom gmbench.cli.app import main\n"
             f"results = {str(results)!r}\n"
             "sys.argv = f'gmbench compare durall20 constant --dataset tiny --results {results}'.split()\n"
             "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"

@@ -16,16 +16,17 @@ import pyarrow.parquet as parquet
 import pytest
 from conftest import image_set, make_card, make_images, write_dataset
 
-from gmbench.cache import Cache
-from gmbench.data.card import ROLES, dataset_cards, find_dataset, read_card
+from gmbench.building.reals import fashion_mnist
+from gmbench.data.cards import ROLES, dataset_cards, find_dataset, read_card
 from gmbench.data.dataset import Dataset, load_dataset
-from gmbench.data.encoding import image_id
 from gmbench.data.images import ImageSet
-from gmbench.data.reals import fashion_mnist
-from gmbench.data.storage import read_manifest, role_path, sha256_file, write_manifest, write_role
+from gmbench.data.manifest import read_manifest, role_path, write_manifest
+from gmbench.data.parquet import sha256_file, write_role
+from gmbench.data.png import image_id
 from gmbench.errors import DataError, NotFoundError
-from gmbench.neighbors import nearest
-from gmbench.progress import Progress
+from gmbench.manifold.projection import nearest
+from gmbench.support.cache import Cache
+from gmbench.support.progress import Progress
 
 
 def load(folder: Path) -> Dataset:

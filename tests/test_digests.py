@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import gmbench
-from gmbench.digests import code_sha256, without_words
+from gmbench.support.digests import code_sha256, without_words
 
 CODE = '''\
 """What this is."""

@@ -9,14 +9,14 @@ import pytest
 import torch
 from conftest import make_card
 
-import gmbench.encoders.train
-from gmbench.data.card import DatasetCard, dataset_cards
-from gmbench.data.storage import MANIFEST
-from gmbench.encoders import Encoder, as_input, encode, load_encoder
-from gmbench.encoders.train import mirrored_and_shifted, train_encoder, view
+import gmbench.building.encoders
+from gmbench.building.encoders import mirrored_and_shifted, train_encoder, view
+from gmbench.data.cards import DatasetCard, dataset_cards
+from gmbench.data.manifest import MANIFEST
 from gmbench.errors import DataError, NotFoundError
-from gmbench.generators.quality import frechet_distance, precision_and_recall
-from gmbench.progress import Progress
+from gmbench.evaluators.quality import frechet_distance, precision_and_recall
+from gmbench.manifold.encoders import Encoder, as_input, encode, load_encoder
+from gmbench.support.progress import Progress
 
 EMBEDDED = [card for card in dataset_cards().values() if card.encoders and (card.folder / MANIFEST).exists()]
 
@@ -36,7 +36,7 @@ def test_features_tell_what_was_learned(kind: str, tmp_path: Path, monkeypatch: 
     """On other images, the nearest class mean in the space of features is the right one."""
     from safetensors.torch import load_file
 
-    monkeypatch.setattr(gmbench.encoders.train, "STEPS", {"sl": 12, "ssl": 12})
+    monkeypatch.setattr(gmbench.building.encoders, "STEPS", {"sl": 12, "ssl": 12})
     images, names = stripes(128, 0)
     others, other_names = stripes(60, 1)
     train_encoder(kind, images, names, 3, tmp_path / "encoder.safetensors", "cpu", Progress())
@@ -54,7 +54,7 @@ def test_features_tell_what_was_learned(kind: str, tmp_path: Path, monkeypatch: 
 
 def test_an_encoder_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same images and seed leave the file as it is; another seed trains another encoder; the seed decides all."""
-    monkeypatch.setattr(gmbench.encoders.train, "STEPS", {"sl": 2, "ssl": 2})
+    monkeypatch.setattr(gmbench.building.encoders, "STEPS", {"sl": 2, "ssl": 2})
     images, names = stripes(64, 0)
     paths = [tmp_path / name for name in ("first", "second")]
     for path in paths:

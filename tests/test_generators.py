@@ -12,22 +12,22 @@ import torch
 import torch.nn.functional as F
 from conftest import make_card
 
-import gmbench.encoders.train
-import gmbench.generators.train
-from gmbench.data.card import DatasetCard, find_dataset
-from gmbench.data.reals import Reals
-from gmbench.encoders import load_encoder
+import gmbench.building.encoders
+import gmbench.generators.training
+from gmbench.building.build import Part, build_dataset, without_near_duplicates
+from gmbench.building.images import training_images, write_samples
+from gmbench.building.reals import Reals
+from gmbench.data.cards import DatasetCard, find_dataset
+from gmbench.data.catalogue import catalogue, find_generator
 from gmbench.errors import DataError, NotFoundError, OutputError, ParameterError
-from gmbench.generators import catalogue, find_generator
+from gmbench.generators import model_class
 from gmbench.generators.adversarial import between, slope_penalty, squared_slope
-from gmbench.generators.build import Part, build_dataset, without_near_duplicates
 from gmbench.generators.ddgan import DiffusionSteps
 from gmbench.generators.ddpm import DDPM
 from gmbench.generators.generator import Generator
 from gmbench.generators.glow import ActNorm, AffineCoupling, Flow, Glow, InvertibleConvolution, NormalizingFlow
-from gmbench.generators.images import training_images, write_samples
 from gmbench.generators.stylegan2 import ModulatedConvolution, larger, smaller
-from gmbench.generators.train import (
+from gmbench.generators.training import (
     TrainingPlan,
     load_generator,
     sample_generator,
@@ -35,7 +35,8 @@ from gmbench.generators.train import (
     to_tensor,
     train_generator,
 )
-from gmbench.progress import Progress
+from gmbench.manifold.encoders import load_encoder
+from gmbench.support.progress import Progress
 
 SMALL = {
     "gan": {"width": 64, "latent": 16, "ema_decay": 0.8, "learning_rate": 2e-3},
@@ -83,7 +84,7 @@ def squares(n: int, channels: int = 1, seed: int = 0) -> np.ndarray:
 def make(name: str, channels: int = 1, size: int = 32) -> Generator:
     """A small model with weights from a fixed seed."""
     torch.manual_seed(0)
-    return find_generator(name).load()(size, channels, **SMALL[name])
+    return model_class(name)(size, channels, **SMALL[name])
 
 
 def plan(name: str, steps: int) -> TrainingPlan:
@@ -135,7 +136,7 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted after a checkpoint and started again, the weights are those of a training in one go."""
-    monkeypatch.setattr(gmbench.generators.train, "STEPS_BETWEEN_CHECKPOINTS", 3)
+    monkeypatch.setattr(gmbench.generators.training, "STEPS_BETWEEN_CHECKPOINTS", 3)
     reals = squares(64)
     whole = train_generator(plan(name, 6), reals, tmp_path / "whole", device="cpu", progress=Progress())
 
@@ -371,8 +372,8 @@ def test_build_makes_a_whole_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """From real images to files that load: all generators trained, roles assigned, README and picture written."""
     from test_data import write_fashion_mnist
 
-    from gmbench.cache import Cache
     from gmbench.data.dataset import load_dataset
+    from gmbench.support.cache import Cache
 
     reals = tmp_path / "reals"
     reals.mkdir()
@@ -384,7 +385,7 @@ def test_build_makes_a_whole_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyP
         if source.generator in ("ddpm", "glow")
     }
     encoders = {"sl": "encoders/sl.safetensors", "ssl": "encoders/ssl.safetensors"}
-    monkeypatch.setattr(gmbench.encoders.train, "STEPS", {"sl": 2, "ssl": 2})
+    monkeypatch.setattr(gmbench.building.encoders, "STEPS", {"sl": 2, "ssl": 2})
     counts = {"per_source": 10, "manifold": 20}
     described = original.model_dump() | {"images": counts, "sources": short, "encoders": encoders}
     card = DatasetCard(**described)
@@ -488,7 +489,7 @@ class TestDFCVAE:
     def test_unknown_perception(self) -> None:
         """What there is is named."""
         with pytest.raises(ParameterError, match="'rotation' or 'vgg19'"):
-            find_generator("dfc-vae").load()(32, 1, perception="vgg16")
+            model_class("dfc-vae")(32, 1, perception="vgg16")
 
 
 def test_ldm_trains_one_part_after_the_other() -> None:
@@ -546,11 +547,11 @@ class TestCommands:
 
     def test_a_dataset_to_train_on(self, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its manifold and the reals of role train: nothing that a method is tested on."""
-        import gmbench.data.card
-        import gmbench.generators.images
+        import gmbench.building.images
+        import gmbench.data.cards
 
-        monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
-        monkeypatch.setattr(gmbench.generators.images, "dataset_cards", lambda: {"tiny": make_card()})
+        monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
+        monkeypatch.setattr(gmbench.building.images, "dataset_cards", lambda: {"tiny": make_card()})
         assert training_images("tiny", Progress()).shape == (50 + 42, 32, 32, 3)
 
     def test_grey_images_have_one_channel(self, folder: Path) -> None:

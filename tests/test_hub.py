@@ -16,17 +16,18 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from test_importing import MODELS, N, write_images
 
-from gmbench.cache import Cache
-from gmbench.data.card import DatasetCard, data_folder
+from gmbench.data.cards import DatasetCard
 from gmbench.data.dataset import load_dataset
+from gmbench.data.folders import data_folder
 from gmbench.data.hub import pull_dataset, push_dataset, verified_folder
-from gmbench.data.places import state_of
-from gmbench.data.storage import read_manifest
-from gmbench.encoders import Encoder
+from gmbench.data.locations import state_of
+from gmbench.data.manifest import read_manifest
 from gmbench.errors import DataError, UnavailableError
-from gmbench.progress import Progress
+from gmbench.manifold.encoders import Encoder
 from gmbench.registry import find_method
-from gmbench.runner import Run, perform
+from gmbench.runs.runner import Run, perform
+from gmbench.support.cache import Cache
+from gmbench.support.progress import Progress
 
 TEST = "data/test.parquet"
 
@@ -298,7 +299,7 @@ def gmbench(hub: Hub, tmp_path: Path):  # type: ignore[no-untyped-def]
             "GMBENCH_DATA": str(home / "data"),
             "GMBENCH_CACHE": str(home / "cache"),
         }
-        command = [sys.executable, "-m", "gmbench.cli", *arguments]
+        command = [sys.executable, "-m", "gmbench.cli.app", *arguments]
         done = subprocess.run(command, env=environment | variables, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 

@@ -21,18 +21,21 @@ import pytest
 from conftest import make_images
 from PIL import Image
 
-from gmbench.cache import Cache
 from gmbench.data import importing, pieces
-from gmbench.data.card import ROLES, data_folder, find_dataset, read_card
+from gmbench.data.cards import ROLES, find_dataset, read_card
 from gmbench.data.dataset import Dataset, load_dataset
-from gmbench.data.decoding import Options, Refused, decode
-from gmbench.data.encoding import image_id
-from gmbench.data.importing import Report, card_toml, import_dataset, new_card
-from gmbench.data.source_names import normalised, source_matcher
-from gmbench.data.storage import image_schema, read_manifest
+from gmbench.data.folders import data_folder
+from gmbench.data.importing.cards import card_toml, new_card
+from gmbench.data.importing.decoding import Options, Refused, decode
+from gmbench.data.importing.importer import Report, import_dataset
+from gmbench.data.importing.names import normalised, source_matcher
+from gmbench.data.manifest import read_manifest
+from gmbench.data.parquet import image_schema
+from gmbench.data.png import image_id
 from gmbench.errors import DataError, OutputError
-from gmbench.progress import Progress
-from gmbench.records import read_record
+from gmbench.records.store import read_record
+from gmbench.support.cache import Cache
+from gmbench.support.progress import Progress
 
 N = 20
 MODELS = {"StyleGAN-2": "blurred", "gan/DDGAN samples": "noisy", "CIFAR10/Überblick/ddpm": "noisy"}
@@ -487,7 +490,7 @@ class TestInterruptions:
         """Writing fails in the middle of a file, in a worker process too: one line, and the next time it goes on."""
         code = (
             "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))\n"
-            "from gmbench.cli import main\nif __name__ == '__main__':\n    main()\n"
+            "from gmbench.cli.app import main\nif __name__ == '__main__':\n    main()\n"
         )
         script = release.parent / "limited.py"
         script.write_text(code)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import SOURCES, make_card
 
-import gmbench.data.card
-import gmbench.leaderboard.entries
+import gmbench.data.cards
+import gmbench.records.integrity
 from gmbench.errors import RecordError
 from gmbench.evaluators.accuracy import attribution_accuracy
 from gmbench.evaluators.calibration import calibration
@@ -20,11 +20,12 @@ from gmbench.evaluators.detection import detection
 from gmbench.evaluators.fdr import FDR
 from gmbench.evaluators.nmi import Alignment
 from gmbench.leaderboard.datasets import datasets_page
-from gmbench.leaderboard.entries import read_entries
 from gmbench.leaderboard.findings import leading, methods_and_baselines
 from gmbench.leaderboard.pages import build_pages, stale_pages, write_pages
 from gmbench.leaderboard.paper import FIGURES
-from gmbench.records import SCHEMA_VERSION, Environment, Identity, Record, Scores, record_folder, write_record
+from gmbench.records.rows import read_entries
+from gmbench.records.schema import SCHEMA_VERSION, Environment, Identity, Record, Scores
+from gmbench.records.store import record_folder, write_record
 
 PER_SOURCE = 40
 LABELS = np.repeat(np.arange(3), PER_SOURCE)
@@ -209,7 +210,7 @@ class TestAttribution:
     def test_recall_by_family(self, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Both generated sources are GANs: taken for each other, they are still right as a family."""
         card = make_card().model_copy(update={"embedded": False})
-        monkeypatch.setattr(gmbench.leaderboard.entries, "dataset_cards", lambda: {"tiny": card})
+        monkeypatch.setattr(gmbench.records.integrity, "dataset_cards", lambda: {"tiny": card})
         write(results, "durall20", LABELS != 1)
         lines = self.page(results).split("Recall by family")[1].splitlines()
         header, numbers = (next(line for line in lines if word in line) for word in ("| Method", "`durall20`"))
@@ -307,7 +308,7 @@ class TestTransfer:
         """Where both datasets have cards, the sources are all that they share."""
         self.pair(results)
         cards = {slug: make_card(slug).model_copy(update={"embedded": False}) for slug in ("one", "two")}
-        monkeypatch.setattr(gmbench.leaderboard.entries, "dataset_cards", lambda: cards)
+        monkeypatch.setattr(gmbench.records.integrity, "dataset_cards", lambda: cards)
         with pytest.raises(RecordError, match=r"share 3 sources, the record has 2 .*identity\.sources"):
             read_entries(results)
 
@@ -414,7 +415,7 @@ class TestDatasets:
 
     def test_every_dataset_is_there(self) -> None:
         """With its sources by family, its licence, its audit and its revision."""
-        cards = gmbench.data.card.dataset_cards()
+        cards = gmbench.data.cards.dataset_cards()
         page = datasets_page(list(cards.values()))
         for card in cards.values():
             assert f"### {card.slug}" in page
@@ -431,7 +432,7 @@ class TestDatasets:
 
     def test_failed_checks_are_named(self, tiny_folder: Path, tmp_path: Path) -> None:
         """What failed, what was found and what was expected."""
-        from gmbench.data.storage import read_manifest
+        from gmbench.data.manifest import read_manifest
 
         revision = read_manifest(tiny_folder).revision
         page = self.page_with_audit(make_card("small"), tiny_folder, tmp_path, revision, passed=False)
@@ -446,7 +447,7 @@ class TestDatasets:
         folder = Path(shutil.copytree(stored, tmp_path / "small"))
         (folder / "audit.json").write_text(json.dumps(audit))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gmbench.data.card, "EMBEDDED", tmp_path)
+            patch.setattr(gmbench.data.cards, "EMBEDDED", tmp_path)
             return datasets_page([card])
 
 
@@ -499,10 +500,11 @@ class TestReading:
 
     def test_no_source_is_left_out(self, results: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A record without the hardest source is not about the dataset's test images."""
-        from gmbench.data.storage import read_columns, read_manifest, role_path
+        from gmbench.data.manifest import read_manifest, role_path
+        from gmbench.data.parquet import read_columns
 
-        monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
-        monkeypatch.setattr(gmbench.leaderboard.entries, "dataset_cards", lambda: {"tiny": make_card()})
+        monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
+        monkeypatch.setattr(gmbench.records.integrity, "dataset_cards", lambda: {"tiny": make_card()})
         columns = read_columns(tiny_folder / role_path("test"))
         kept = columns["source"] != "noisy"
         labels = (columns["source"][kept] == "blurred").astype(int)

@@ -16,9 +16,10 @@ from gmbench.attributor import RunContext
 from gmbench.attributors.marra18 import Marra18, ResizedPixels, train_head
 from gmbench.data.images import ImageSet
 from gmbench.errors import CannotRunError
-from gmbench.networks import AttributionNetwork, attribution_network, cifar_resnet
-from gmbench.neural import Pixels
-from gmbench.training import TrainingOptions
+from gmbench.learning.inputs import Pixels
+from gmbench.learning.training import TrainingOptions
+from gmbench.networks.attribution import AttributionNetwork, attribution_network
+from gmbench.networks.resnet import cifar_resnet
 
 HALF = torch.full((3,), 0.5)
 

@@ -20,7 +20,7 @@ from gmbench.attributors.marra19 import (
 )
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
-from gmbench.networks import attribution_network
+from gmbench.networks.attribution import attribution_network
 
 NAMES = ("real", "a", "b", "c", "d", "e")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gmbench.data.audit import STATISTICS, trivial_statistics
-from gmbench.generators.matching import matched_to_reals
+from gmbench.building.matching import matched_to_reals
+from gmbench.evaluators.trivial import STATISTICS, trivial_statistics
 
 
 def flat_images(levels: np.ndarray, seed: int) -> np.ndarray:

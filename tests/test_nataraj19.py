@@ -13,7 +13,7 @@ from gmbench.attributor import RunContext
 from gmbench.attributors.nataraj19 import Nataraj19, co_occurrence, co_occurrence_network, normalised
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
-from gmbench.training import TrainingResult
+from gmbench.learning.training import TrainingResult
 
 
 def grey_image(channel: np.ndarray) -> np.ndarray:
@@ -114,7 +114,9 @@ class TestMatrices:
         self, context: RunContext, monkeypatch: pytest.MonkeyPatch, size: int, levels: int, expected: int
     ) -> None:
         """128 below 128 pixels, else the paper's 256, unless a number is given."""
-        monkeypatch.setattr("gmbench.neural.train_classifier", lambda *arguments: TrainingResult(1, [1.0], 0.0))
+        monkeypatch.setattr(
+            "gmbench.learning.network_attributor.train_classifier", lambda *arguments: TrainingResult(1, [1.0], 0.0)
+        )
         images = image_set(make_images("real", 3, 0, size), np.arange(3))
         method = Nataraj19(levels=levels).fit(images, images, context)
         assert method.inputs(images).batch(np.arange(3)).shape == (3, 3, expected, expected)

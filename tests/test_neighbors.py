@@ -10,14 +10,14 @@ import pytest
 from conftest import image_set, make_images
 from scipy.spatial.distance import cdist
 
-import gmbench.neighbors
-from gmbench.cache import Cache
+import gmbench.manifold.projection
 from gmbench.data.dataset import Dataset
-from gmbench.neighbors import nearest, project
-from gmbench.progress import Progress
-from gmbench.spaces import Space
-from gmbench.spaces.freq import Frequency
-from gmbench.spaces.rgb import RGB
+from gmbench.manifold.freq import Frequency
+from gmbench.manifold.projection import nearest, project
+from gmbench.manifold.rgb import RGB
+from gmbench.manifold.space import Space
+from gmbench.support.cache import Cache
+from gmbench.support.progress import Progress
 
 
 def test_nearest_agrees_with_brute_force_in_double_precision() -> None:
@@ -55,8 +55,8 @@ def test_projection_does_not_depend_on_block_size(
 ) -> None:
     """References that come in many blocks give the same projections as in one."""
     whole = project(tiny["test"], tiny["manifold"], RGB(), Cache(), Progress())
-    monkeypatch.setattr(gmbench.neighbors, "BATCH", 7)
-    monkeypatch.setattr(gmbench.neighbors, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(gmbench.manifold.projection, "BATCH", 7)
+    monkeypatch.setattr(gmbench.manifold.projection, "BLOCK_BYTES", 1)
     in_blocks = project(tiny["test"], tiny["manifold"], RGB(), Cache(tmp_path), Progress())
     np.testing.assert_array_equal(whole, in_blocks)
 
@@ -79,7 +79,7 @@ def test_no_image_projects_onto_itself(tiny: Dataset, space: RGB | Frequency) ->
 def test_a_kept_projection_is_read_not_computed(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second call with the same images, manifold and space is answered from the cache."""
     first = project(tiny["val"], tiny["manifold"], RGB(), Cache(), Progress())
-    monkeypatch.setattr(gmbench.neighbors, "_project", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(gmbench.manifold.projection, "_project", lambda *_: pytest.fail("computed again"))
     np.testing.assert_array_equal(project(tiny["val"], tiny["manifold"], RGB(), Cache(), Progress()), first)
 
 
@@ -99,7 +99,7 @@ def test_projections_by_other_code_are_kept_apart(tiny: Dataset, tmp_path: Path)
     def space_in(name: str) -> Space:
         path = tmp_path / f"{name}.py"
         path.write_text(
-            "from gmbench.spaces.rgb import RGB\n\nclass Other(RGB):\n"
+            "from gmbench.manifold.rgb import RGB\n\nclass Other(RGB):\n"
             "    def embed(self, pixels):\n        return super().embed(pixels) ** 8\n"
         )
         spec = importlib.util.spec_from_file_location(name, path)

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from gmbench.attributor import RunContext
 from gmbench.attributors.manifpt import ManiFPT
-from gmbench.cache import Cache
 from gmbench.data.dataset import Dataset
 from gmbench.data.images import ImageSet
-from gmbench.networks import AttributionNetwork, vector_network
-from gmbench.neural import NetworkAttributor, Pixels, Vectors, moments_of
-from gmbench.progress import Progress
-from gmbench.training import Inputs, TrainingOptions
+from gmbench.learning.inputs import Inputs, Pixels, Vectors, moments_of
+from gmbench.learning.network_attributor import NetworkAttributor
+from gmbench.learning.training import TrainingOptions
+from gmbench.networks.attribution import AttributionNetwork, vector_network
+from gmbench.support.cache import Cache
+from gmbench.support.progress import Progress
 
 
 class Brightness(NetworkAttributor):

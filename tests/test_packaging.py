@@ -47,7 +47,7 @@ def test_the_installed_wheel_runs(wheel: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(target)}
 
     def gmbench(*arguments: str) -> str:
-        start = "import gmbench.cli, sys; assert 'site' in gmbench.cli.__file__; gmbench.cli.main()"
+        start = "import gmbench.cli.app, sys; assert 'site' in gmbench.cli.app.__file__; gmbench.cli.app.main()"
         done = subprocess.run(
             [sys.executable, "-c", start, *arguments],
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
@@ -57,7 +57,7 @@ def test_the_installed_wheel_runs(wheel: Path, tmp_path: Path) -> None:
     listed = gmbench("list", "methods")
     assert [line.split()[0] for line in listed.splitlines()[1:]] == list(methods())
     gmbench("run", "--method", "mccloskey18", "--dataset", "gm-garments")
-    from gmbench.records import read_record
+    from gmbench.records.store import read_record
 
     record = read_record(tmp_path / "results" / "gm-garments" / "clean" / "mccloskey18" / "0")
     assert record.environment.git_commit is None

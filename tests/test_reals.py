@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import make_card
 
-from gmbench.data.card import DatasetCard
-from gmbench.data.reals import CELL, PHOTOGRAPHS, RealPools, photographs, real_pools
+from gmbench.building.reals import CELL, PHOTOGRAPHS, RealPools, photographs, real_pools
+from gmbench.data.cards import DatasetCard
 from gmbench.errors import DataError
 
 

@@ -13,26 +13,26 @@ import pytest
 from conftest import make_card
 from test_contract import CODE, write_method
 
-import gmbench.data.card
-import gmbench.leaderboard.entries
+import gmbench.data.cards
 import gmbench.leaderboard.pages
-import gmbench.runner
-from gmbench.cache import Cache
+import gmbench.records.integrity
+import gmbench.runs.runner
 from gmbench.errors import CannotRunError, MethodError, OutputError, ParameterError, RecordError
 from gmbench.evaluators.accuracy import attribution_accuracy
-from gmbench.files import sha256_file
-from gmbench.leaderboard.entries import read_entries
 from gmbench.leaderboard.pages import write_pages
-from gmbench.progress import Progress
-from gmbench.records import all_records, read_predictions, read_record
+from gmbench.records.rows import read_entries
+from gmbench.records.store import all_records, read_predictions, read_record
 from gmbench.registry import find_method
-from gmbench.runner import Outcome, Run, perform
+from gmbench.runs.runner import Outcome, Run, perform
+from gmbench.support.cache import Cache
+from gmbench.support.files import sha256_file
+from gmbench.support.progress import Progress
 
 
 @pytest.fixture(autouse=True)
 def _small_dataset(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The small dataset is where embedded datasets are, and the others are not."""
-    monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
+    monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
     monkeypatch.setattr(gmbench.leaderboard.pages, "registered_cards", dict)
 
 
@@ -47,7 +47,7 @@ def committed(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("leaderboards")
     cache = Cache(tmp_path_factory.mktemp("cache"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
+        patch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
         for method in ("durall20", "mccloskey18"):
             for setting in ("clean", "few-shot-10"):
                 for repetition in (0, 1):
@@ -111,7 +111,7 @@ class TestRuns:
         """Nothing is fitted a second time, and the file is not touched."""
         first = run(tmp_path)
         before = (first.folder / "record.json").stat().st_mtime_ns
-        monkeypatch.setattr(gmbench.runner, "_measure", lambda *_: pytest.fail("ran again"))
+        monkeypatch.setattr(gmbench.runs.runner, "_measure", lambda *_: pytest.fail("ran again"))
         second = run(tmp_path)
         assert second.was_there
         assert second.record == first.record
@@ -154,13 +154,13 @@ class TestRuns:
 
     def test_an_interrupted_run_resumes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Stopped after one epoch, it leaves no record; started again, it goes on and ends as one in one go."""
-        import gmbench.training
+        import gmbench.learning.training
 
         asked = {"method": "manifpt-freq", "setting": "few-shot-10", "given": {"epochs": "2"}}
         monkeypatch.setenv("GMBENCH_CACHE", str(tmp_path / "cache-whole"))
         whole = run(tmp_path / "whole", **asked)
         monkeypatch.setenv("GMBENCH_CACHE", str(tmp_path / "cache"))
-        validate, epochs = gmbench.training._validate, []
+        validate, epochs = gmbench.learning.training._validate, []
 
         def stop_in_the_second(*arguments):  # type: ignore[no-untyped-def]
             epochs.append(1)
@@ -168,7 +168,7 @@ class TestRuns:
                 raise KeyboardInterrupt
             return validate(*arguments)
 
-        monkeypatch.setattr(gmbench.training, "_validate", stop_in_the_second)
+        monkeypatch.setattr(gmbench.learning.training, "_validate", stop_in_the_second)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "stopped", **asked)
         assert not list((tmp_path / "stopped").rglob("*.json"))
@@ -334,7 +334,7 @@ class TestTampering:
         self, board: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Even if all records agree with each other, they must be about the dataset that is there."""
-        monkeypatch.setattr(gmbench.leaderboard.entries, "dataset_cards", lambda: {"tiny": make_card()})
+        monkeypatch.setattr(gmbench.records.integrity, "dataset_cards", lambda: {"tiny": make_card()})
         assert len(read_entries(board / "results")) == 4
         for path in (board / "results").rglob("record.json"):
             edit(path, "identity", "dataset_revision", value="f" * 40)

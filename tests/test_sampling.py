@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gmbench.data.card import find_dataset
-from gmbench.data.sampling import sample_source
+from gmbench.building.pipelines import sample_source
+from gmbench.data.cards import find_dataset
 from gmbench.errors import DataError, UnavailableError
-from gmbench.progress import Progress
+from gmbench.support.progress import Progress
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from conftest import SOURCES, image_set, make_card, make_images, write_dataset
 
-import gmbench.data.card
-import gmbench.laundering
-from gmbench.cache import Cache
+import gmbench.data.cards
+import gmbench.protocol.laundering
 from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.errors import DataError, NotFoundError
-from gmbench.laundering import Chain, chain_of, launder, laundered
-from gmbench.progress import Progress
-from gmbench.settings import Roles, find_setting, of_sources, resized
+from gmbench.protocol.laundering import Chain, chain_of, launder, laundered
+from gmbench.protocol.selection import of_sources, resized
+from gmbench.protocol.settings import Roles, find_setting
+from gmbench.support.cache import Cache
+from gmbench.support.progress import Progress
 
 
 def roles_in(setting: str, dataset: Dataset, repetition: int = 0) -> Roles:
@@ -62,7 +63,7 @@ class TestLaundering:
 
     def test_the_chains_of_some_ids(self) -> None:
         """What is drawn is pinned: another draw would be another setting, and would need another name."""
-        assert gmbench.laundering.NAME == "laundered/1"
+        assert gmbench.protocol.laundering.NAME == "laundered/1"
         pinned = {"a": (0.982408, 0.0, 95), "d": (0.689117, 0.0, 53), "f": (0.592098, 0.730918, 61)}
         for id, (scale, sigma, quality) in pinned.items():
             assert chain_of(id) == Chain(pytest.approx(scale, abs=1e-6), pytest.approx(sigma, abs=1e-6), quality)
@@ -110,7 +111,7 @@ class TestLaundering:
             row = len(before) // 2
             expected = launder(before.pixels(np.array([row]))[0], chain_of(before.ids[row]))
             np.testing.assert_array_equal(after.pixels(np.array([row]))[0], expected)
-        monkeypatch.setattr(gmbench.laundering, "launder", lambda *_: pytest.fail("laundered again"))
+        monkeypatch.setattr(gmbench.protocol.laundering, "launder", lambda *_: pytest.fail("laundered again"))
         assert roles_in("laundered", tiny).test.digest == roles.test.digest
 
     def test_what_happens_to_an_image_does_not_depend_on_the_others(self) -> None:
@@ -134,8 +135,8 @@ class TestReleasedCode:
 
     def test_the_artifact_of_a_real_image_is_zero(self, tiny: Dataset) -> None:
         """Every real test image has its twin in the manifold, at distance zero; generated ones do not."""
-        from gmbench.neighbors import project
-        from gmbench.spaces.rgb import RGB
+        from gmbench.manifold.projection import project
+        from gmbench.manifold.rgb import RGB
 
         roles = roles_in("released-code", tiny)
         assert len(roles.manifold) == 50 + 42 + 6 + 12
@@ -154,8 +155,8 @@ class TestTransfer:
         card = make_card("other", per_source=30)
         sources = {"coarse": card.sources["noisy"], "blurred": card.sources["blurred"]}
         card = card.model_copy(update={"sources": sources})
-        monkeypatch.setattr(gmbench.data.card, "EMBEDDED", tmp_path)
-        monkeypatch.setattr(gmbench.data.card, "registered_cards", lambda: {"other": card, "tiny": tiny.card})
+        monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tmp_path)
+        monkeypatch.setattr(gmbench.data.cards, "registered_cards", lambda: {"other": card, "tiny": tiny.card})
         folder = write_dataset(tmp_path / "other", card, first_seed=10)
         return load_dataset(card, Cache(), Progress(), folder)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import make_images
 
-from gmbench.spaces.freq import Frequency
-from gmbench.spaces.rgb import RGB
+from gmbench.manifold.freq import Frequency
+from gmbench.manifold.rgb import RGB
 
 
 def test_rgb_is_the_image_in_unit_range() -> None:

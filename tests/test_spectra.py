@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gmbench.spectra import ring_matrix
+from gmbench.learning.spectra import ring_matrix
 
 
 @pytest.mark.parametrize("size", [8, 9])

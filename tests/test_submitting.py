@@ -13,23 +13,24 @@ from conftest import SOURCES, make_card, write_dataset
 from test_checking import fill_in
 
 import gmbench.attributors
-import gmbench.checking
-import gmbench.data.card
-import gmbench.provenance
+import gmbench.data.cards
 import gmbench.registry
-import gmbench.scaffold
-import gmbench.submitting
-import gmbench.sweep
-from gmbench.data.storage import read_columns, role_path
+import gmbench.runs.environment
+import gmbench.runs.sweep
+import gmbench.submissions.check
+import gmbench.submissions.new
+import gmbench.submissions.submit
+from gmbench.data.manifest import role_path
+from gmbench.data.parquet import read_columns
 from gmbench.errors import RecordError
-from gmbench.records import read_record
+from gmbench.records.store import read_record
 from gmbench.registry import methods
-from gmbench.submitting import read_submission
+from gmbench.submissions.predictions import read_submission
 
 
 def commit_all(monkeypatch: pytest.MonkeyPatch, dirty: bool = False) -> None:
     """As if all code were in a commit, or not all of it."""
-    for module in (gmbench.provenance, gmbench.submitting, gmbench.sweep):
+    for module in (gmbench.runs.environment, gmbench.submissions.submit, gmbench.runs.sweep):
         monkeypatch.setattr(module, "uncommitted", lambda: ["methods/mine/"] if dirty else [])
 
 
@@ -39,7 +40,7 @@ def checkout(tmp_path: Path, only_tiny: None, monkeypatch: pytest.MonkeyPatch) -
     homes = (gmbench.attributors.METHOD_FOLDERS[0], tmp_path / "methods")
     homes[1].mkdir()
     (tmp_path / "pyproject.toml").write_text("")
-    for module in (gmbench.registry, gmbench.scaffold, gmbench.submitting, gmbench.checking):
+    for module in (gmbench.registry, gmbench.submissions.new, gmbench.submissions.submit, gmbench.submissions.check):
         monkeypatch.setattr(module, "METHOD_FOLDERS", homes)
     commit_all(monkeypatch)
     monkeypatch.setattr(gmbench.attributors, "__path__", [str(home) for home in homes])
@@ -126,9 +127,9 @@ def test_transfer_where_two_datasets_share_a_generative_model(  # type: ignore[n
     (home / "tiny").symlink_to(tiny_folder)
     cards = {"tiny": make_card(), "other": make_card("other", per_source=40)}
     write_dataset(home / "other", cards["other"], first_seed=10)
-    monkeypatch.setattr(gmbench.data.card, "EMBEDDED", home)
-    monkeypatch.setattr(gmbench.data.card, "registered_cards", lambda: cards)
-    monkeypatch.setattr(gmbench.submitting, "SETTINGS", ("clean",))
+    monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", home)
+    monkeypatch.setattr(gmbench.data.cards, "registered_cards", lambda: cards)
+    monkeypatch.setattr(gmbench.submissions.submit, "SETTINGS", ("clean",))
     assert command("submit", "mccloskey18", "--datasets", "tiny,other", *SUBMIT[2:])[0] == 0
     found = {"/".join(path.parts[-5:-3]) for path in checkout.glob("leaderboards/results/*/*/*/*/record.json")}
     assert found == {"tiny/clean", "other/clean", "tiny/to-other", "other/to-tiny"}
@@ -183,7 +184,7 @@ class TestUncommitted:
         record = checkout / "results" / "tiny" / "clean" / "mccloskey18" / "0" / "record.json"
         before = record.read_bytes()
         commit_all(monkeypatch)
-        monkeypatch.setattr(gmbench.sweep, "perform", lambda *_: 1 / 0)
+        monkeypatch.setattr(gmbench.runs.sweep, "perform", lambda *_: 1 / 0)
         assert command(*asked)[0] == 1
         assert record.read_bytes() == before
         assert not list(checkout.rglob("*.uncommitted"))

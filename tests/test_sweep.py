@@ -12,15 +12,15 @@ import pytest
 from conftest import make_card, write_dataset
 from test_contract import CODE, write_method
 
-import gmbench.data.card
+import gmbench.data.cards
+import gmbench.learning.training
 import gmbench.registry
-import gmbench.runner
-import gmbench.training
-from gmbench.data.card import CARD as DATASET_CARD
-from gmbench.data.card import DatasetCard
-from gmbench.data.importing import card_toml
-from gmbench.records import read_record
-from gmbench.sweep import SETTINGS, _gpu_of
+import gmbench.runs.runner
+from gmbench.data.cards import CARD as DATASET_CARD
+from gmbench.data.cards import DatasetCard
+from gmbench.data.importing.cards import card_toml
+from gmbench.records.store import read_record
+from gmbench.runs.sweep import SETTINGS, _gpu_of
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +31,8 @@ def _two_datasets(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     (home / "tiny").symlink_to(tiny_folder)
     cards: dict[str, DatasetCard] = {"tiny": make_card(), "other": make_card("other", per_source=40)}
     write_dataset(home / "other", cards["other"], first_seed=10)
-    monkeypatch.setattr(gmbench.data.card, "EMBEDDED", home)
-    monkeypatch.setattr(gmbench.data.card, "registered_cards", lambda: cards)
+    monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", home)
+    monkeypatch.setattr(gmbench.data.cards, "registered_cards", lambda: cards)
 
 
 class TestSweep:
@@ -160,8 +160,8 @@ class TestSharedFits:
     ) -> None:
         """`clean-to-laundered` and transfer take no training step after `clean`; `laundered` does."""
         steps: list[int] = []
-        shuffled = gmbench.training._shuffled
-        monkeypatch.setattr(gmbench.training, "_shuffled", lambda *a: steps.append(1) or shuffled(*a))
+        shuffled = gmbench.learning.training._shuffled
+        monkeypatch.setattr(gmbench.learning.training, "_shuffled", lambda *a: steps.append(1) or shuffled(*a))
         asked = ("--method", "manifpt-rgb", "--set", "epochs=1", "--out", str(tmp_path))
         assert command("run", *asked, "--dataset", "tiny")[0] == 0
         assert len(steps) == 1
@@ -319,7 +319,7 @@ class TestEvaluate:
 
 def test_peak_memory_is_of_the_run(tmp_path: Path) -> None:
     """A large array that was there before and is gone is not counted."""
-    from gmbench.provenance import forget_peak_memory, peak_memory_mib
+    from gmbench.runs.environment import forget_peak_memory, peak_memory_mib
 
     np.ones(300 * 2**17).sum()
     before = peak_memory_mib()

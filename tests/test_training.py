@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-import gmbench.training
+import gmbench.learning.training
 from gmbench.attributor import RunContext
 from gmbench.errors import MethodError
-from gmbench.networks import attribution_network, cifar_resnet
-from gmbench.training import TrainingOptions, apply_network, train_classifier
+from gmbench.learning.training import TrainingOptions, apply_network, train_classifier
+from gmbench.networks.attribution import attribution_network
+from gmbench.networks.resnet import cifar_resnet
 
 OPTIONS = TrainingOptions(epochs=4, batch_size=16, learning_rate=0.02, weight_decay=0.0)
 
@@ -105,7 +106,7 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
     """Interrupted in some epoch and started again, weights and history are those of a training in one go."""
     whole, result = train(context)
     (context.scratch / "network.pt").unlink()
-    validate, calls = gmbench.training._validate, []
+    validate, calls = gmbench.learning.training._validate, []
 
     def interrupted(*arguments):  # type: ignore[no-untyped-def]
         calls.append(1)
@@ -113,10 +114,10 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
             raise KeyboardInterrupt
         return validate(*arguments)
 
-    monkeypatch.setattr(gmbench.training, "_validate", interrupted)
+    monkeypatch.setattr(gmbench.learning.training, "_validate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(context)
-    monkeypatch.setattr(gmbench.training, "_validate", validate)
+    monkeypatch.setattr(gmbench.learning.training, "_validate", validate)
     resumed, resumed_result = train(context)
     np.testing.assert_array_equal(weights(whole), weights(resumed))
     assert resumed_result == result
@@ -141,13 +142,13 @@ def test_a_training_that_is_over_is_not_done_again(context: RunContext) -> None:
 def test_what_is_left_of_a_training_is_small(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """The network alone: no optimiser, which is twice as large, and no second copy of the network."""
     sizes: list[int] = []
-    save = gmbench.training.save_checkpoint
+    save = gmbench.learning.training.save_checkpoint
 
     def measured(path: Path, *arguments: Any) -> None:
         save(path, *arguments)
         sizes.append(path.stat().st_size)
 
-    monkeypatch.setattr(gmbench.training, "save_checkpoint", measured)
+    monkeypatch.setattr(gmbench.learning.training, "save_checkpoint", measured)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 1000), nn.ReLU(), nn.Linear(1000, 500), nn.ReLU(), nn.Linear(500, 2))
     options = replace(OPTIONS, epochs=1)

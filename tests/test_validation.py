@@ -12,16 +12,18 @@ import pytest
 from conftest import make_card
 from rich.console import Console
 
-import gmbench.data.card
-import gmbench.rerun
-from gmbench.cache import Cache
-from gmbench.files import sha256_file
-from gmbench.progress import Progress
-from gmbench.records import read_predictions, read_record
+import gmbench.data.cards
+import gmbench.runs.reproduce
+from gmbench.cli.show import print_validated
+from gmbench.records.command import cell_of
+from gmbench.records.store import read_predictions, read_record
 from gmbench.registry import find_method
-from gmbench.rerun import choose, compared
-from gmbench.runner import Run, perform
-from gmbench.validation import Validated, cell_of, print_validated, validate
+from gmbench.runs.reproduce import choose, compared
+from gmbench.runs.runner import Run, perform
+from gmbench.submissions.validate import Validated, validate
+from gmbench.support.cache import Cache
+from gmbench.support.files import sha256_file
+from gmbench.support.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("only_tiny")
 
@@ -31,7 +33,7 @@ def honest(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Records of a method, two repetitions: do not change them, copy them."""
     home = tmp_path_factory.mktemp("honest")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gmbench.data.card, "EMBEDDED", tiny_folder.parent)
+        patch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
         for repetition in (0, 1):
             asked = Run(find_method("mccloskey18"), make_card(), "clean", repetition)
             perform(asked, home / "results", Progress(), Cache(home / "cache"))
@@ -227,8 +229,8 @@ class TestRerun:
 
         There are too few test images here for a small p, so the level is raised.
         """
-        monkeypatch.setattr(gmbench.rerun, "LEVEL", 1.01)
-        from gmbench.scoring import score_predictions
+        monkeypatch.setattr(gmbench.runs.reproduce, "LEVEL", 1.01)
+        from gmbench.records.scoring import score_predictions
 
         path, sources = folder / "predictions.parquet", read_record(folder).identity.sources
         table = parquet.read_table(path)

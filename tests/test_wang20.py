@@ -29,7 +29,7 @@ from gmbench.attributors.wang20 import (
 )
 from gmbench.data.images import ImageSet
 from gmbench.errors import CannotRunError, ParameterError
-from gmbench.networks import attribution_network
+from gmbench.networks.attribution import attribution_network
 
 
 def labelled(per_source: int, seed: int, sources: tuple[str, ...] = SOURCES, size: int = 32) -> ImageSet:

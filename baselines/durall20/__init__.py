@@ -11,8 +11,8 @@ from scipy.interpolate import CubicSpline
 from scipy.sparse import csc_array
 from sklearn.svm import SVC
 
-from gmbench.features import FeatureAttributor
-from gmbench.spectra import ring_matrix
+from gmbench.learning.feature_attributor import FeatureAttributor
+from gmbench.learning.spectra import ring_matrix
 
 GREY = np.array([0.2989, 0.5870, 0.1140])
 

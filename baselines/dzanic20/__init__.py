@@ -13,8 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from gmbench.errors import ParameterError
-from gmbench.features import FeatureAttributor
-from gmbench.spectra import ring_matrix
+from gmbench.learning.feature_attributor import FeatureAttributor
+from gmbench.learning.spectra import ring_matrix
 
 # First row of the inverse of the NTSC matrix: what MATLAB takes for grey.
 GREY = np.linalg.inv([[1, 0.956, 0.621], [1, -0.272, -0.647], [1, -1.106, 1.703]])[0]

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 
 from gmbench.attributor import RunContext
-from gmbench.data.card import DatasetCard
+from gmbench.data.cards import DatasetCard
 from gmbench.data.images import ImageSet
 from gmbench.errors import CannotRunError
-from gmbench.networks import AttributionNetwork, attribution_network
-from gmbench.neural import NetworkAttributor, Pixels, Vectors
-from gmbench.training import Inputs, TrainingOptions, TrainingResult, apply_network, train_classifier
+from gmbench.learning.inputs import Inputs, Pixels, Vectors
+from gmbench.learning.network_attributor import NetworkAttributor
+from gmbench.learning.training import TrainingOptions, TrainingResult, apply_network, train_classifier
+from gmbench.networks.attribution import AttributionNetwork, attribution_network
 
 INCEPTION_NEEDS = 75
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from gmbench.attributor import Attributor, RunContext
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
-from gmbench.networks import AttributionNetwork, attribution_network
-from gmbench.neural import Pixels, moments_of
-from gmbench.pretrained import IMAGENET_MEAN, IMAGENET_SD
-from gmbench.training import TrainingOptions, apply_network, train_classifier
+from gmbench.learning.inputs import Pixels, moments_of
+from gmbench.learning.training import TrainingOptions, apply_network, train_classifier
+from gmbench.networks.attribution import AttributionNetwork, attribution_network
+from gmbench.networks.pretrained import IMAGENET_MEAN, IMAGENET_SD
 
 PUBLISHED_MOMENTS = {"resnet50": (IMAGENET_MEAN, IMAGENET_SD), "xception": ((0.5,) * 3, (0.5,) * 3)}
 

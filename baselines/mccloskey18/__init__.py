@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from gmbench.errors import ParameterError
-from gmbench.features import FeatureAttributor
+from gmbench.learning.feature_attributor import FeatureAttributor
 
 INTENSITY = np.array([0.299, 0.587, 0.114])
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)

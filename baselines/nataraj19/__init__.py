@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from gmbench.attributor import RunContext
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
-from gmbench.networks import AttributionNetwork
-from gmbench.neural import NetworkAttributor, moments_of
-from gmbench.training import Inputs, TrainingOptions
+from gmbench.learning.inputs import Inputs, moments_of
+from gmbench.learning.network_attributor import NetworkAttributor
+from gmbench.learning.training import TrainingOptions
+from gmbench.networks.attribution import AttributionNetwork
 
 PAIRS = 256 * 255
 """How many pairs of horizontal neighbours an image of 256x256 has."""

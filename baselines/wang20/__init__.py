@@ -16,10 +16,11 @@ from torch import nn
 from gmbench.attributor import RunContext
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
-from gmbench.networks import AttributionNetwork, attribution_network
-from gmbench.neural import NetworkAttributor
-from gmbench.pretrained import IMAGENET_MEAN, IMAGENET_SD
-from gmbench.training import Inputs, TrainingOptions
+from gmbench.learning.inputs import Inputs
+from gmbench.learning.network_attributor import NetworkAttributor
+from gmbench.learning.training import TrainingOptions
+from gmbench.networks.attribution import AttributionNetwork, attribution_network
+from gmbench.networks.pretrained import IMAGENET_MEAN, IMAGENET_SD
 
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC}
 LEAST_MAGNITUDE = 1e-3

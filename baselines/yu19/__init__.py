@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gmbench.data.card import DatasetCard
+from gmbench.data.cards import DatasetCard
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
-from gmbench.networks import FeatureNetwork
-from gmbench.neural import NetworkAttributor
-from gmbench.training import Inputs, TrainingOptions
+from gmbench.learning.inputs import Inputs
+from gmbench.learning.network_attributor import NetworkAttributor
+from gmbench.learning.training import TrainingOptions
+from gmbench.networks.attribution import FeatureNetwork
 
 SMALLEST = 4
 """Side of the maps that the dense layers see, and the smallest `switching_res`."""

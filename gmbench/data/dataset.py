@@ -8,22 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gmbench.cache import Cache
-from gmbench.data.card import REAL, ROLES, DatasetCard
+from gmbench.data.cards import REAL, ROLES, DatasetCard
+from gmbench.data.hub import available_folder
 from gmbench.data.images import ImageSet
-from gmbench.data.places import available_folder
-from gmbench.data.storage import (
-    Manifest,
-    decoded_pixels,
-    read_columns,
-    read_manifest,
-    role_files,
-    roles_sha256,
-    stored_card,
-    verify_files,
-)
+from gmbench.data.manifest import Manifest, read_manifest, role_files, roles_sha256, stored_card, verify_files
+from gmbench.data.parquet import decoded_pixels, read_columns
 from gmbench.errors import DataError
-from gmbench.progress import Progress
+from gmbench.support.cache import Cache
+from gmbench.support.progress import Progress
 
 
 @dataclass(frozen=True)

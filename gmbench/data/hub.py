@@ -8,16 +8,17 @@ huggingface_hub itself.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gmbench.data.card import NAMESPACE, DatasetCard
-from gmbench.data.places import BRANCH, state_of
-from gmbench.data.storage import read_manifest, verify_files
+from gmbench.data.cards import NAMESPACE, DatasetCard
+from gmbench.data.locations import BRANCH, state_of
+from gmbench.data.manifest import read_manifest, verify_files
 from gmbench.errors import DataError, UnavailableError
-from gmbench.files import sha256_file
-from gmbench.progress import Progress
+from gmbench.support.files import sha256_file
+from gmbench.support.progress import Progress
 
 KEPT = ["data/*", "encoders/*", "*.md", "*.json", "*.jsonl", "*.toml", "*.png"]
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN"
@@ -149,3 +150,22 @@ def _explanation(card: DatasetCard, errors: list[BaseException]) -> str:
     last = errors[-1]
     why = " ".join(str(last).split())[:200] or type(last).__name__
     return f"{where} cannot be reached or broke off: {why}. The same command goes on from there."
+
+
+def available_folder(card: DatasetCard, progress: Progress) -> Path:
+    """The folder of a dataset's files, which are pulled from the Hub if they are not here and can be had there.
+
+    Raises:
+        UnavailableError: they are not here, and not on the Hub or out of reach; the message says what to do.
+    """
+    if (folder := state_of(card).folder) is not None:
+        return folder
+    if card.revision is None and not os.environ.get(NAMESPACE):
+        raise UnavailableError(
+            f"{card.slug} is not here and not published. Import images that you have (gmbench data import {card.slug} "
+            f"--from DIR), sample its sources (gmbench data sample {card.slug}), or name an account of the Hub "
+            f"that has it ({NAMESPACE}=NAME; if it is private, log in with: hf auth login)."
+        )
+    from gmbench.data.hub import pull_dataset
+
+    return pull_dataset(card, progress)

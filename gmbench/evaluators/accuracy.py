@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from gmbench.data.card import REAL, Strict
+from gmbench.support.schema import Strict
 
 NORMAL = NormalDist().inv_cdf(0.975)
 """Half the width of a 95 % interval, in standard deviations."""
@@ -65,13 +65,13 @@ def family_recall(
     Args:
         confusion: counts (sources, sources); row: true source, column: attributed source.
         sources: names of the rows and columns.
-        families: family of each source but `real`, which is a family of its own, `real`.
+        families: family of each source; real images are one of their own.
 
     Returns:
         By family, in the order of `sources`; 0 for a family without images.
     """
     confusion = np.asarray(confusion)
-    family_of = np.array([REAL if source == REAL else families[source] for source in sources])
+    family_of = np.array([families[source] for source in sources])
     shares = {}
     for family in dict.fromkeys(family_of.tolist()):
         members = family_of == family

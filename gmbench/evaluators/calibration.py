@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gmbench.data.card import Strict
+from gmbench.support.schema import Strict
 
 BINS = 15
 COVERAGES = 10

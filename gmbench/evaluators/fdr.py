@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gmbench.data.card import Strict
+from gmbench.support.schema import Strict
 
 
 class FDR(Strict):

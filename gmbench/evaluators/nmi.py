@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gmbench.data.card import Strict
+from gmbench.support.schema import Strict
 
 RESTARTS = 10
 DEALINGS = 100

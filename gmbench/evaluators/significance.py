@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from gmbench.data.card import Strict
+from gmbench.support.schema import Strict
 
 LEVEL = 0.05
 FEWEST_SEEDS = 3

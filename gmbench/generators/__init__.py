@@ -1,53 +1,21 @@
-"""The generative models that gmbench trains itself, one file each. Listing them imports neither torch nor a model."""
+"""The generative models that gmbench trains itself, one file each. What they are is in `gmbench.data.catalogue`."""
 
 from __future__ import annotations
 
 import importlib
-import tomllib
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gmbench.errors import NotFoundError
+from gmbench.data.catalogue import find_generator
 
 if TYPE_CHECKING:
     from gmbench.generators.generator import Generator
 
 
-@dataclass(frozen=True)
-class GeneratorCard:
-    """What a generative model is: its family (gan, vae, flow or score), paper and six design choices."""
-
-    name: str
-    title: str
-    family: str
-    paper: str
-    choices: dict[str, str]
-    location: str
-
-    def load(self) -> type[Generator]:
-        """Imports and returns the model's class."""
-        module, _, attribute = self.location.partition(":")
-        return getattr(importlib.import_module(module), attribute)
-
-
-@cache
-def catalogue() -> dict[str, GeneratorCard]:
-    """All generative models by name, read from `catalogue.toml`."""
-    text = Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8")
-    return {
-        name: GeneratorCard(name, entry["title"], entry["family"], entry["paper"], entry["choices"], entry["class"])
-        for name, entry in tomllib.loads(text).items()
-    }
-
-
-def find_generator(name: str) -> GeneratorCard:
-    """The card of one generative model.
+def model_class(name: str) -> type[Generator]:
+    """Imports and returns the class of a generative model.
 
     Raises:
         NotFoundError: there is none of that name.
     """
-    if name not in catalogue():
-        raise NotFoundError.of("generator", name, catalogue())
-    return catalogue()[name]
+    module, _, attribute = find_generator(name).location.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -139,7 +139,7 @@ class DFCVAE(Generator):
             return {"rotation": rotation.detach()}
         if number == self.perception_steps + 1:
             with torch.no_grad():
-                spreads = [features.std() for features in self.perception.features(real)]  # type: ignore[operator]
+                spreads = [features.std() for features in self.perception.features(real)]
                 self.spreads.copy_(torch.stack(spreads).clamp_min(1e-6))
         mean, log_variance = self.encoder(real).chunk(2, dim=1)
         code = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()

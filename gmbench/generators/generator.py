@@ -68,7 +68,8 @@ class MovingAverage(nn.Module):
     @torch.no_grad()
     def update(self, network: nn.Module, number: int) -> None:
         """Follows the network after step `number`; after the first it starts as an exact copy."""
-        averaged, learned = list(self.module.parameters()), list(network.parameters())
+        averaged: list[Tensor] = [*self.module.parameters()]
+        learned: list[Tensor] = [*network.parameters()]
         if number == 1:
             torch._foreach_copy_(averaged, learned)
         else:

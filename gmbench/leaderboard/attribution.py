@@ -7,9 +7,8 @@ from itertools import groupby
 
 import numpy as np
 
-from gmbench.data.card import REAL
+from gmbench.data.cards import REAL
 from gmbench.evaluators.accuracy import family_recall
-from gmbench.leaderboard.entries import Entry, methods_of
 from gmbench.leaderboard.findings import ABOUT_TESTS, best_first, findings, tied
 from gmbench.leaderboard.markdown import (
     HOW_TO_REPRODUCE,
@@ -25,6 +24,7 @@ from gmbench.leaderboard.markdown import (
     percent,
     table,
 )
+from gmbench.records.rows import Entry, methods_of
 from gmbench.registry import methods
 
 ABOUT = f"""\

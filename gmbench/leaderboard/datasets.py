@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import get_args
 
-from gmbench.data.card import UNKNOWN, DatasetCard, Family
-from gmbench.data.storage import read_manifest
+from gmbench.data.cards import UNKNOWN, DatasetCard, Family
+from gmbench.data.manifest import read_manifest
 from gmbench.errors import DataError
 from gmbench.leaderboard.markdown import MISSING, page, table
 
@@ -86,7 +86,7 @@ def _audit(card: DatasetCard) -> str:
     path = card.folder / AUDIT
     if not path.is_file():
         return "no audit is stored."
-    from gmbench.data.audit import AuditReport
+    from gmbench.audit.report import AuditReport
 
     try:
         report = AuditReport(**json.loads(path.read_text(encoding="utf-8")))

@@ -11,8 +11,8 @@ from gmbench.evaluators.significance import (
     tied_with_best,
     with_new_seeds,
 )
-from gmbench.leaderboard.entries import Entry
 from gmbench.leaderboard.markdown import interval, listed, p_value, percent, signed
+from gmbench.records.rows import Entry
 
 ABOUT_TESTS = """\
 Methods are compared image by image on the same test images, by the share of seeds in which each is right: p is of an

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from tabulate import tabulate
 
-from gmbench.leaderboard.entries import Entry
-from gmbench.records import Environment
+from gmbench.records.rows import Entry
+from gmbench.records.schema import Environment
 
 MISSING = "-"
 NO_RECORDS = "There are no records yet."

@@ -7,7 +7,6 @@ from itertools import groupby
 
 import numpy as np
 
-from gmbench.leaderboard.entries import Entry
 from gmbench.leaderboard.markdown import (
     HOW_TO_REPRODUCE,
     MISSING,
@@ -20,6 +19,7 @@ from gmbench.leaderboard.markdown import (
     page,
     table,
 )
+from gmbench.records.rows import Entry
 
 ABOUT = f"""\
 # Design choices: do features cluster by how the generative models are built?

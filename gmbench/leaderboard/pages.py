@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gmbench.data.card import registered_cards
-from gmbench.files import write_text
+from gmbench.data.cards import registered_cards
 from gmbench.leaderboard.attribution import attribution_page
 from gmbench.leaderboard.datasets import datasets_page
-from gmbench.leaderboard.entries import read_entries
 from gmbench.leaderboard.nmi import nmi_page
 from gmbench.leaderboard.paper import paper_page
 from gmbench.leaderboard.significance import significance_page
 from gmbench.leaderboard.transfer import transfer_page
+from gmbench.records.rows import read_entries
+from gmbench.support.files import write_text
 
 RESULTS = "results"
 # Here the class `real` is free (its artifacts are zero), which no other method is granted.

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gmbench.leaderboard.entries import Entry
 from gmbench.leaderboard.markdown import MISSING, WRITTEN_BY, mean_and_sd, page, percent, table
+from gmbench.records.rows import Entry
 
 FIGURES = Path(__file__).with_name("paper.json")
 ABOUT = """\

@@ -16,9 +16,9 @@ from gmbench.evaluators.significance import (
     with_new_seeds,
     with_these_seeds,
 )
-from gmbench.leaderboard.entries import Entry
 from gmbench.leaderboard.findings import ABOUT_TESTS, best_first
 from gmbench.leaderboard.markdown import MISSING, NO_RECORDS, WRITTEN_BY, listed, p_value, page, signed, table
+from gmbench.records.rows import Entry
 
 ABOUT = f"""\
 # Significance: which methods differ by more than chance?

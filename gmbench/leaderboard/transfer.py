@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gmbench.leaderboard.entries import Entry, methods_of
 from gmbench.leaderboard.findings import ABOUT_TESTS, best_first, findings, tied
 from gmbench.leaderboard.markdown import (
     HOW_TO_REPRODUCE,
@@ -22,6 +21,7 @@ from gmbench.leaderboard.markdown import (
     signed,
     table,
 )
+from gmbench.records.rows import Entry, methods_of
 
 ABOUT = f"""\
 # Transfer: fitted on one dataset, tested on another

@@ -9,14 +9,15 @@ import numpy as np
 
 from gmbench.attributor import RunContext
 from gmbench.data.images import ImageSet
-from gmbench.neighbors import project
-from gmbench.networks import AttributionNetwork, attribution_network, vector_network
-from gmbench.neural import NetworkAttributor, Vectors, moments_of
-from gmbench.spaces import Space
-from gmbench.spaces.freq import Frequency
-from gmbench.spaces.learned import Learned
-from gmbench.spaces.rgb import RGB
-from gmbench.training import Inputs, TrainingOptions
+from gmbench.learning.inputs import Inputs, Vectors, moments_of
+from gmbench.learning.network_attributor import NetworkAttributor
+from gmbench.learning.training import TrainingOptions
+from gmbench.manifold.freq import Frequency
+from gmbench.manifold.learned import Learned
+from gmbench.manifold.projection import project
+from gmbench.manifold.rgb import RGB
+from gmbench.manifold.space import Space
+from gmbench.networks.attribution import AttributionNetwork, attribution_network, vector_network
 
 
 class Artifacts:

@@ -1,0 +1,6 @@
+"""`python -m gmbench`."""
+
+from gmbench.cli.app import main
+
+if __name__ == "__main__":
+    main()

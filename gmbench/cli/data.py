@@ -1,0 +1,205 @@
+"""Commands about datasets: build, audit, and the group `data`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gmbench.cli.options import (
+    MAKE,
+    Device,
+    app,
+    console,
+    progress,
+)
+from gmbench.errors import ParameterError
+
+data = typer.Typer(help="Import datasets, publish them, get them from the Hub.", no_args_is_help=True)
+app.add_typer(data, name="data", rich_help_panel=MAKE)
+
+
+@app.command(rich_help_panel=MAKE)
+def build(
+    dataset: Annotated[str, typer.Argument(help="Slug of an embedded dataset.")],
+    work: Annotated[Path, typer.Option(help="Holds the trained generators; a stopped build resumes from it.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the dataset goes (default: its place in the package).")
+    ] = None,
+    reals: Annotated[
+        Path | None, typer.Option(help="Folder with the real images' files (default: found or downloaded).")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Make an embedded dataset again: train its generators, sample them, assign roles, write the files."""
+    from gmbench.data.cards import find_dataset
+
+    card = find_dataset(dataset)
+
+    from gmbench.building.build import build_dataset
+    from gmbench.support.device import resolve_device
+
+    folder = build_dataset(card, work, out or card.folder, reals, resolve_device(device), progress())
+    console().print(f"wrote {folder}", highlight=False)
+
+
+@app.command(rich_help_panel=MAKE)
+def audit(
+    dataset: Annotated[str, typer.Argument(help="Slug of a dataset (see `gmbench list datasets`).")],
+    neighbors_of: Annotated[
+        int | None,
+        typer.Option(min=1, help="Look for near-duplicates of so many images per source and role (default: of all)."),
+    ] = None,
+    probe_bound: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="How far from chance (0) to certainty (1) brightness, colour and file size may tell sources.",
+        ),
+    ] = 0.5,
+    device: Device = "auto",
+    json: Annotated[Path | None, typer.Option(help="A file for the report.")] = None,
+) -> None:
+    """Check whether a dataset is a fair benchmark. Exit code 1 if a check fails."""
+    from gmbench.data.cards import find_dataset
+    from gmbench.support.files import ensure_writable, write_text
+
+    card = find_dataset(dataset)
+    if json is not None:
+        ensure_writable(json.parent)
+
+    from gmbench.audit.report import audit_dataset
+    from gmbench.cli.printing import print_audit
+    from gmbench.support.cache import Cache
+    from gmbench.support.device import resolve_device
+
+    report = audit_dataset(
+        card,
+        Cache(),
+        progress(),
+        neighbors_of=neighbors_of,
+        probe_bound=probe_bound,
+        device=resolve_device(device),
+    )
+    print_audit(console(), report)
+    if json is not None:
+        write_text(json, report.model_dump_json(indent=2) + "\n")
+        console().print(f"wrote {json}", highlight=False, soft_wrap=True)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+@data.command("import")
+def import_(
+    from_: Annotated[Path, typer.Option("--from", help="Folder that holds a folder of images per source.")],
+    dataset: Annotated[str | None, typer.Argument(help="Slug of a dataset (see `gmbench list datasets`).")] = None,
+    new: Annotated[str | None, typer.Option(help="Name for a dataset that is not registered; writes its card.")] = None,
+    real: Annotated[str | None, typer.Option(help="With --new: the folder of real images (default: real).")] = None,
+    resolution: Annotated[
+        int | None, typer.Option(min=1, help="With --new: pixels per side (default: those of the first real image).")
+    ] = None,
+    resize: Annotated[bool, typer.Option("--resize", help="Resize square images of another size.")] = False,
+    allow_grey: Annotated[bool, typer.Option("--allow-grey", help="Take images without colour.")] = False,
+    limit_per_source: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many images of each source, by path.")
+    ] = None,
+    manifold_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the reals for the manifold.")] = 0.5,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode; 0: one per core.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of an earlier import.")] = False,
+) -> None:
+    """Import folders of images as a dataset. A stopped import goes on where it was."""
+    import os
+
+    from gmbench.cli.printing import print_import
+    from gmbench.data.cards import find_dataset, registered_cards
+    from gmbench.data.importing.cards import new_card
+    from gmbench.data.importing.decoding import Options
+    from gmbench.data.importing.importer import import_dataset
+
+    if (dataset is None) == (new is None) or new in registered_cards():
+        raise ParameterError("give either the slug of a registered dataset, or --new with a name of your own.")
+    card = find_dataset(dataset) if dataset else new_card(str(new), from_, real, resolution)
+    options = Options(card.resolution, resize, allow_grey, limit_per_source)
+    folder, report = import_dataset(
+        card, from_, options, progress(), workers or os.cpu_count() or 1, replace, manifold_share
+    )
+    print_import(console(), card, folder, report)
+
+
+@data.command("sample")
+def sample_data(
+    dataset: Annotated[str, typer.Argument(help="Slug of a dataset (see `gmbench list datasets`).")],
+    source: Annotated[str, typer.Option(help="One of its sources (see `gmbench info`).")],
+    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")],
+    out: Annotated[Path, typer.Option(help="Gets a folder per source, for `gmbench data import`.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of denoising (default: the pipeline's own).")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Another pipeline: a repository or a folder.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Sample a source that has a public diffusers pipeline. A stopped sampling goes on.
+
+    For other sources, the command of their authors is printed, and the exit code is 1.
+    """
+    from gmbench.data.cards import find_dataset
+    from gmbench.errors import NotFoundError
+
+    card = find_dataset(dataset)
+    if source not in card.sources:
+        raise NotFoundError.of(f"source of {dataset}", source, card.sources)
+    found = card.sources[source]
+    if pipeline is None and found.pipeline is None:
+        told = found.sample or "no command is known"
+        console().print(f"{source} has no diffusers pipeline. With {found.code or 'its code'}:", highlight=False)
+        console().print(told, highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+    from gmbench.building.pipelines import sample_source
+    from gmbench.support.device import resolve_device
+
+    where = resolve_device(device)
+    folder = sample_source(card, source, n, out, where, progress(), batch_size, steps, pipeline)
+    console().print(f"{n} images of {source}: {folder}", highlight=False, soft_wrap=True)
+
+
+@data.command()
+def push(
+    dataset: Annotated[str, typer.Argument(help="Slug of a dataset that is here.")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private if it is new.")] = False,
+) -> None:
+    """Upload a dataset to the Hub, into the account that GMBENCH_HUB_NAMESPACE names. A stopped push goes on."""
+    from gmbench.data.cards import find_dataset
+    from gmbench.data.hub import push_dataset
+
+    card = find_dataset(dataset)
+    commit = push_dataset(card, private, progress())
+    console().print(f'pushed {card.repository}\nto pin it in its card: revision = "{commit}"', highlight=False)
+
+
+@data.command()
+def pull(dataset: Annotated[str, typer.Argument(help="Slug of a dataset (see `gmbench list datasets`).")]) -> None:
+    """Download a dataset from the Hub, as far as it is not here, and check it. A stopped pull goes on."""
+    from gmbench.data.cards import find_dataset
+    from gmbench.data.hub import pull_dataset
+
+    console().print(f"{pull_dataset(find_dataset(dataset), progress())}", highlight=False, soft_wrap=True)
+
+
+@data.command()
+def verify(dataset: Annotated[str, typer.Argument(help="Slug of a dataset that is here.")]) -> None:
+    """Check the sha256 of every file of a dataset."""
+    from gmbench.data.cards import find_dataset
+    from gmbench.data.hub import verified_folder
+
+    folder = verified_folder(find_dataset(dataset))
+    console().print(f"every file is that of the manifest: {folder}", highlight=False, soft_wrap=True)
+
+
+@data.command("list")
+def list_data() -> None:
+    """List the datasets that are here, with their size and folder."""
+    from gmbench.cli.printing import print_data
+
+    print_data(console())

@@ -1,0 +1,388 @@
+"""What commands print: tables and lines, of records, methods, datasets and what was found wrong."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from gmbench.audit.check import verdict
+from gmbench.data.cards import REAL, DatasetCard, dataset_cards
+from gmbench.data.catalogue import catalogue
+from gmbench.data.locations import state_of
+from gmbench.data.manifest import read_manifest, stored_card
+from gmbench.errors import NotFoundError
+from gmbench.records.scoring import Compared
+from gmbench.registry import Method, methods
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gmbench.audit.report import AuditReport
+    from gmbench.data.importing.importer import Report
+    from gmbench.evaluators.significance import NewSeeds, PairedDifference
+    from gmbench.records.comparison import Comparison
+    from gmbench.records.scoring import Evaluation
+    from gmbench.runs.reproduce import Rerun
+    from gmbench.runs.runner import Outcome
+    from gmbench.runs.sweep import Swept
+    from gmbench.submissions.check import Checked
+    from gmbench.submissions.submit import Submitted
+    from gmbench.submissions.validate import Validated
+
+MANY = 20
+"""Of more records, not each one has a line."""
+
+SMALLEST_P = 1e-12
+"""What is smaller is no more than rounding."""
+
+
+def print_methods(console: Console) -> None:
+    """A line per method."""
+    table = Table("method", "year", "looks at", "title", box=None, pad_edge=False)
+    for method in methods().values():
+        table.add_row(method.slug, str(method.card.year), method.card.looks_at, method.title)
+    console.print(table)
+
+
+def print_datasets(console: Console) -> None:
+    """A line per dataset, with its state (see `gmbench.data.locations`)."""
+    table = Table("dataset", "pixels", "sources", "images", "state", box=None, pad_edge=False)
+    for card in dataset_cards().values():
+        state = state_of(card)
+        here = card if state.folder is None else stored_card(card, read_manifest(state.folder))
+        size = f"{card.resolution}x{card.resolution}"
+        sources = f"{len(card.sources)}"
+        if len(state.sources) < len(card.sources):
+            sources = f"{len(state.sources)} of {len(card.sources)}"
+        table.add_row(card.slug, size, sources, f"{here.total_images:,}", state.word)
+    console.print(table, highlight=False)
+
+
+def print_data(console: Console) -> None:
+    """A line per dataset that is here: its state, how large its files are, and where they are."""
+    for card in dataset_cards().values():
+        state = state_of(card)
+        if state.folder is not None:
+            size = sum(path.stat().st_size for path in state.folder.rglob("*") if path.is_file()) / 2**20
+            sources = f"{len(state.sources)} of {len(card.sources)} sources"
+            line = f"{card.slug}: {state.word}, {sources}, {size:,.1f} MiB, {state.folder}"
+            console.print(Text(line), soft_wrap=True)
+
+
+def print_generators(console: Console) -> None:
+    """A line per generative model."""
+    table = Table("generator", "family", "paper", box=None, pad_edge=False)
+    for card in catalogue().values():
+        table.add_row(card.name, card.family, card.paper)
+    console.print(table)
+
+
+def print_info(console: Console, slug: str) -> None:
+    """The card of a method or a dataset.
+
+    Raises:
+        NotFoundError: there is neither of that name.
+    """
+    if slug in methods():
+        _print_method(console, methods()[slug])
+    elif slug in (cards := dataset_cards()):
+        _print_dataset(console, cards[slug])
+    else:
+        raise NotFoundError.of("method or dataset", slug, [*methods(), *cards])
+
+
+def print_import(console: Console, card: DatasetCard, folder: Path, report: Report) -> None:
+    """What an import matched, missed, ignored and set aside, and where the dataset is."""
+    table = Table("folder", "source", "images", box=None, pad_edge=False)
+    for name, (source, n) in report.matched.items():
+        table.add_row(Text(name), source, f"{n:,}")
+    console.print(table, highlight=False)
+    for name, why in report.ignored.items():
+        console.print(Text(f"ignored: {name}: {why}"))
+    for reason, n in report.quarantined.items():
+        console.print(Text(f"set aside: {n:,} {reason} (see {folder / 'quarantine.jsonl'})"), soft_wrap=True)
+    if report.missing:
+        console.print(Text(f"missing: {', '.join(report.missing)}"))
+    sources = len(report.images) - 1
+    console.print(
+        f"\n{card.slug}: {sum(report.images.values()):,} images, {sources} of {len(card.sources)} sources: {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def print_outcome(console: Console, outcome: Outcome) -> None:
+    """The scores of a run and the path of its record."""
+    record = outcome.record
+    accuracy, fdr, identity = record.scores.accuracy, record.scores.fdr, record.identity
+    place = f"on [bold]{identity.dataset}[/bold], {identity.setting}"
+    if identity.tested_on:
+        place = f"fitted on [bold]{identity.dataset}[/bold], tested on [bold]{identity.tested_on}[/bold]"
+    console.print(
+        f"\n[bold]{identity.entry}[/bold] {place}, "
+        f"seed {identity.repetition}{' (this very run was recorded before)' if outcome.was_there else ''}\n",
+        highlight=False,
+    )
+    scores = Table("score", "value", "", box=None, pad_edge=False)
+    scores.add_row("accuracy", f"{accuracy.accuracy:.1%}", f"95 % interval {accuracy.low:.1%} to {accuracy.high:.1%}")
+    scores.add_row("chance", f"{1 / len(identity.sources):.1%}", f"{len(identity.sources)} sources")
+    if (epoch := record.training.get("best_epoch")) is not None:
+        chosen = record.training["val_accuracy"][epoch - 1]
+        scores.add_row("validation accuracy", f"{chosen:.1%}", f"of epoch {epoch}, the best; choose parameters by this")
+    detection, calibration = record.scores.detection, record.scores.calibration
+    scores.add_row(
+        "real or generated", f"{detection.auroc:.3f}", f"AUROC; average precision {detection.average_precision:.3f}"
+    )
+    scores.add_row("calibration error", f"{calibration.ece:.1%}", f"expected, over {calibration.bins} bins")
+    if fdr is not None:
+        scores.add_row(
+            "FDR", f"{fdr.ratio:.2f}", f"± {fdr.sd:.2f} over {fdr.halvings} halvings, n = {fdr.n}, d = {fdr.d}"
+        )
+    console.print(scores, highlight=False)
+    table = Table("true source", "recall", "attributed to", box=None, pad_edge=False)
+    for source, counts in zip(identity.sources, accuracy.confusion, strict=True):
+        others = sorted(((n, name) for n, name in zip(counts, identity.sources, strict=True) if n), reverse=True)
+        spread = ", ".join(f"{name} {n}" for n, name in others[:4])
+        table.add_row(source, f"{accuracy.recall[source]:.0%}", spread)
+    console.print()
+    console.print(table, highlight=False)
+    console.print(f"\nrecord: {outcome.folder / 'record.json'}", highlight=False, soft_wrap=True)
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """Both accuracies, their paired difference, and what follows in words."""
+    paired = comparison.paired
+    table = Table("", "value", "", box=None, pad_edge=False)
+    for entry in (comparison.first, comparison.second):
+        low, high = entry.interval
+        seeds = f"{len(entry.records)} seed{'s' if len(entry.records) > 1 else ''}"
+        interval = f"95 % interval {low:.1%} to {high:.1%}, {seeds}"
+        table.add_row(entry.name, f"{entry.accuracies.mean():.1%}", interval)
+    table.add_row("difference", f"{100 * paired.difference:+.1f} points", "")
+    table.add_row("wins / losses", f"{paired.wins} / {paired.losses}", f"of {comparison.images:,} test images")
+    once = len(comparison.first.records) == len(comparison.second.records) == 1
+    answers: dict[str, tuple[PairedDifference | NewSeeds, str]] = {
+        "these seeds": (paired, "McNemar's test" if once else "permutation test")
+    }
+    if paired.new_seeds is not None:
+        answers["new seeds"] = paired.new_seeds, "t-test"
+    for seeds, (answer, test) in answers.items():
+        interval = f"{100 * answer.low:+.1f} to {100 * answer.high:+.1f}"
+        p = f"p = {answer.p:.2g}" if answer.p >= SMALLEST_P else f"p < {SMALLEST_P:.0e}"
+        table.add_row(f"with {seeds}", interval, f"95 % interval; {p} ({test})")
+    console.print(table, highlight=False)
+    console.print(f"\n{comparison.verdict}", highlight=False, soft_wrap=True)
+
+
+def print_swept(console: Console, swept: Swept) -> None:
+    """How many cells of a matrix were run, and which were not, and why."""
+    console.print(f"\n{swept.ran} run, {swept.were_there} recorded before", highlight=False)
+    for words, cells in (("skipped", swept.skipped), ("FAILED", swept.failed)):
+        for name, reason in cells.items():
+            console.print(f"{words}: {name}: {reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_submitted(console: Console, method: Method, submitted: Submitted) -> None:
+    """How the runs ended, which pages are new, and what to commit."""
+    print_swept(console, submitted.swept)
+    for path in submitted.pages:
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    if submitted.swept.failed:
+        console.print("The pages stay as they are until all runs end well. The same command goes on.", soft_wrap=True)
+        return
+    paths = " ".join(shlex.quote(path.as_posix()) for path in submitted.to_commit)
+    then = f"gmbench validate {paths.split()[-1]} && git add {paths} && git commit"
+    console.print(f"\nNow: {then}", highlight=False, markup=False, soft_wrap=True)
+    if len(submitted.to_commit) == 1:
+        console.print(
+            f"{method.folder} lies outside the project: others can run {method.slug} only once it is in methods/.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def print_rerun(console: Console, again: Rerun) -> None:
+    """Both accuracies, and what follows."""
+    console.print(
+        f"\nrun again: {again.folder}\naccuracy {again.found:.1%}, the record says {again.claimed:.1%}; the same "
+        f"source for {again.agreement:.1%} of the test images (McNemar's p = {again.p:.2g})",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    verdict = "ok: the code gives what the record says" if again.holds else "WRONG: the code does not give this record"
+    console.print(verdict, highlight=False)
+
+
+def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """Every score that was computed anew, beside the record's; then what differs, and what was not computed."""
+    table = Table("score", "record", "now", "", box=None, pad_edge=False)
+    for score in evaluation.compared:
+        table.add_row(score.name, *_cells(score))
+    console.print(table, highlight=False)
+    console.print(f"\n{_evaluated(evaluation)}", highlight=False, soft_wrap=True)
+
+
+def print_evaluations(console: Console, evaluations: Mapping[Path, Evaluation]) -> None:
+    """A line per record, by its folder, and how many are wrong."""
+    for folder, evaluation in evaluations.items():
+        mark = "WRONG" if evaluation.differing else "ok"
+        console.print(f"{mark}  {folder}: {_evaluated(evaluation)}", highlight=False, markup=False, soft_wrap=True)
+    wrong = sum(bool(evaluation.differing) for evaluation in evaluations.values())
+    console.print(f"\n{len(evaluations)} records, {wrong} wrong", highlight=False)
+
+
+def _evaluated(evaluation: Evaluation) -> str:
+    """How many scores were compared, which differ, and that FDR and NMI were not computed if they were not."""
+    parts = [f"{len(evaluation.compared)} scores compared"]
+    if differing := evaluation.differing:
+        names = [f"{score.name} ({before}, now {now})" for score in differing for before, now, _ in [_cells(score)]]
+        parts.append(f"these are not those of its predictions and features: {', '.join(names)}")
+    if not evaluation.with_features and evaluation.scores.fdr is not None:
+        parts.append("FDR and NMI are the record's: its features are no longer in the cache")
+    return "; ".join(parts)
+
+
+def _cells(score: Compared) -> tuple[str, str, str]:
+    """A score as it was and as it is, and whether it differs; of lists, how many numbers, or the first that differ."""
+    if not isinstance(score.before, list) or not isinstance(score.now, list):
+        return _figure(score.before), _figure(score.now), "" if score.is_same else "differs"
+    before, now = _flat(score.before), _flat(score.now)
+    lengths = f"{len(before)} numbers", f"{len(now)} numbers"
+    if score.is_same or len(before) != len(now):
+        return *lengths, "" if score.is_same else "differs"
+    pairs = [pair for pair in zip(before, now, strict=True) if not Compared(score.name, *pair).is_same]
+    first, second = pairs[0]
+    return _figure(first), _figure(second), f"differs: {len(pairs)} of {lengths[0]}, the first is shown"
+
+
+def _flat(values: list[Any]) -> list[Any]:
+    """The numbers of a list, or of a list of lists."""
+    return [number for row in values for number in (row if isinstance(row, list) else [row])]
+
+
+def _figure(value: object) -> str:
+    """A score in a few characters: numbers with ten digits, so that what differs can be seen to."""
+    return f"{value:.10g}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def _print_method(console: Console, method: Method) -> None:
+    card = method.card
+    console.print(f"[bold]{method.slug}[/bold]  {method.title}\n{card.paper}", highlight=False)
+    console.print(f"looks at: {card.looks_at}\nneeds: {card.needs}", highlight=False, markup=False)
+    console.print(f"code and README: {method.folder}\n", highlight=False, soft_wrap=True)
+    table = Table("parameter", "type", "default", "meaning", box=None, pad_edge=False)
+    for name, parameter in method.card.parameters.items():
+        if name not in method.fixed:
+            allowed = " | ".join(parameter.choices) or parameter.type
+            table.add_row(name, allowed, str(parameter.default), parameter.meaning)
+    console.print(table, highlight=False)
+
+
+def _print_dataset(console: Console, card: DatasetCard) -> None:
+    state = state_of(card)
+    console.print(f"[bold]{card.slug}[/bold]  {card.title}\n{card.description}\n", highlight=False)
+    facts = _facts()
+    here = "" if state.folder is None else f", {len(state.sources)} of {len(card.sources)} sources"
+    facts.add_row("state", state.word + here)
+    if not card.embedded:
+        facts.add_row(
+            "on the Hub", f"{card.repository}, " + (f"revision {card.revision}" if card.revision else "no revision")
+        )
+    facts.add_row("real", card.real.title)
+    facts.add_row("licence", f"{card.real.licence} ({card.real.url})")
+    reals = card.images.by_source.get(REAL, card.images.per_source)
+    facts.add_row(
+        "images",
+        f"{card.images.per_source:,} per source, {reals:,} real and {card.images.manifold:,} manifold reals, "
+        f"{card.resolution}x{card.resolution} pixels",
+    )
+    console.print(facts, highlight=False)
+    for name, source in card.sources.items():
+        facts = _facts()
+        for field in ("family", "paper", "code", "checkpoint", "licence", "sample"):
+            if value := getattr(source, field):
+                facts.add_row(field, value)
+        if source.aliases:
+            facts.add_row("folders", ", ".join([name, *source.aliases]))
+        if source.choices:
+            facts.add_row(
+                "choices", ", ".join(f"{choice.replace('_', ' ')}: {value}" for choice, value in source.choices.items())
+            )
+        if source.reference:
+            facts.add_row("reference", source.reference)
+        missing = "" if name in state.sources else "  [bold](missing here)[/bold]"
+        console.print(f"\n[bold]{name}[/bold]  {source.title}{missing}", highlight=False)
+        console.print(facts, highlight=False, markup=False)
+
+
+def _facts() -> Table:
+    """A table of names and values; long values, such as addresses, go on in the next line."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="dim", min_width=10)
+    table.add_column(overflow="fold")
+    return table
+
+
+def print_audit(console: Console, report: AuditReport) -> None:
+    """The checks of a report, and how many passed."""
+    images = sum(report.images.values())
+    console.print(
+        f"\n[bold]{report.dataset}[/bold], revision {report.revision[:12]}, {images:,} images\n", highlight=False
+    )
+    table = Table("check", "expected", "found", "result", box=None, pad_edge=False)
+    for check in report.checks:
+        table.add_row(check.name, check.expected, check.found, verdict(check), style=None if check.passed else "bold")
+    console.print(table, highlight=False)
+    passed = sum(check.passed for check in report.checks)
+    console.print(f"\n{passed} of {len(report.checks)} checks passed", highlight=False)
+
+
+def print_diagnosis(console: Console, facts: dict[str, str]) -> None:
+    """A line per fact, as plain text."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        console.print(f"{name:<{width}}  {value}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_checked(console: Console, checked: Sequence[Checked]) -> None:
+    """A line per finding."""
+    for of_method in checked:
+        console.print(f"[bold]{of_method.method}[/bold]", highlight=False)
+        for finding in of_method.findings:
+            line = f"  {'ok  ' if finding.ok else 'FAIL'}  {finding.check}"
+            console.print(
+                f"{line}: {finding.message}" if finding.message else line, highlight=False, markup=False, soft_wrap=True
+            )
+    wrong = [of_method.method for of_method in checked if not of_method.ok]
+    verdict = f"failed: {', '.join(wrong)}" if wrong else "all well"
+    console.print(f"\n{len(checked)} checked, {verdict}", highlight=False)
+
+
+def print_validated(console: Console, validated: Sequence[Validated]) -> None:
+    """A line per record, and one for each thing that is wrong or worth knowing.
+
+    Of many records, those of which there is nothing to say are counted, a line per row of the leaderboard.
+    """
+    quiet = [of_record for of_record in validated if of_record.ok and not of_record.warnings]
+    if len(validated) > MANY:
+        for row, n in Counter(os.path.relpath(Path(of_record.folder).parent) for of_record in quiet).items():
+            console.print(f"ok  {row}: {n}", highlight=False, soft_wrap=True)
+    for of_record in validated:
+        if of_record in quiet and len(validated) > MANY:
+            continue
+        lines = [f"{'ok' if of_record.ok else 'WRONG'}  {os.path.relpath(of_record.folder)}"]
+        lines += [f"  {problem}" for problem in of_record.problems]
+        lines += [f"  warning: {warning}" for warning in of_record.warnings]
+        console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    wrong, warned = (sum(map(bool, said)) for said in zip(*((r.problems, r.warnings) for r in validated), strict=True))
+    about = f", {warned} with warnings, which need nothing of you if the method is not yours" if warned else ""
+    console.print(f"\n{len(validated)} records, {wrong} wrong{about}", highlight=False, soft_wrap=True)

@@ -1,0 +1,224 @@
+"""Dataset cards: what a dataset is, readable without loading it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from gmbench.data.catalogue import find_generator
+from gmbench.data.folders import CARDS, EMBEDDED, data_folder
+from gmbench.errors import DataError, NotFoundError
+from gmbench.support.schema import Strict, first_problem
+
+Family = Literal["gan", "vae", "flow", "score", "unknown"]
+ROLES = ("manifold", "train", "val", "test")
+FURTHER_ROLES = ("reserve", "unknown")
+"""Of real images for runs on fresh ones, and of sources that no method is fitted on; a run reads neither."""
+REAL = "real"
+CHOICES = ("upsampling", "last_nonlinearity", "normalization", "downsampling", "skip", "loss")
+UNKNOWN = "unknown"
+NAMESPACE = "GMBENCH_HUB_NAMESPACE"
+CARD = "card.toml"
+
+
+class SourceTraining(Strict):
+    """How gmbench trained a generator: steps, images per step, constructor parameters."""
+
+    steps: int
+    batch_size: int = 64
+    parameters: dict[str, int | float | str | bool] = {}
+
+
+class Source(Strict):
+    """One generative model of a dataset. A `generator` that gmbench trains itself brings family, paper and choices.
+
+    Attributes:
+        code: where the authors' code is. checkpoint: where the weights are, or what they are called.
+        licence: of code and weights.
+        pipeline: a repository on the Hub that `diffusers` samples.
+        sample: the command that samples it.
+        aliases: other names that folders with its images have.
+        choices: its six design choices, `unknown` where one cannot be known. reference: where they are from.
+    """
+
+    title: str
+    family: Family
+    paper: str
+    code: str | None = None
+    checkpoint: str | None = None
+    licence: str | None = None
+    pipeline: str | None = None
+    sample: str | None = None
+    aliases: list[str] = []
+    choices: dict[Literal["upsampling", "last_nonlinearity", "normalization", "downsampling", "skip", "loss"], str] = {}
+    reference: str | None = None
+    generator: str | None = None
+    training: SourceTraining | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_catalogue(cls, entry: dict[str, Any]) -> dict[str, Any]:
+        if entry.get("generator") is None:
+            return entry
+        card = find_generator(entry["generator"])
+        known = {"title": card.title, "family": card.family, "paper": card.paper, "choices": card.choices}
+        return known | entry
+
+    @property
+    def known_choices(self) -> dict[str, str]:
+        """The design choices less those that cannot be known."""
+        return {name: value for name, value in self.choices.items() if value != UNKNOWN}
+
+
+class RealImages(Strict):
+    """Where the real images come from, and under which licence.
+
+    Attributes:
+        aliases: names that folders with them have.
+        pool: those that gmbench makes datasets from.
+    """
+
+    title: str
+    licence: str
+    url: str
+    aliases: list[str] = []
+    pool: Literal["fashion-mnist", "photographs"] | None = None
+    categories: list[str] = []
+
+
+class Counts(Strict):
+    """How many images a dataset has per source, and how many reals stand for the manifold.
+
+    `by_source`: of those sources that have another number.
+    """
+
+    per_source: int
+    manifold: int
+    by_source: dict[str, int] = {}
+
+
+class Plan(Strict):
+    """How many images `gmbench build` makes for an edition of a dataset.
+
+    Attributes:
+        roles: of each source, in train, val and test.
+        manifold, reserve: real images besides; the reserve is read by runs on fresh images alone.
+        unknown: of each sibling of a source.
+        candidates: samples drawn for each that is kept, of which those are taken whose brightness, colour and
+            smoothness are as the reals'; 1: all are taken.
+    """
+
+    edition: int
+    roles: dict[str, int]
+    manifold: int
+    reserve: int = 0
+    unknown: int = 0
+    candidates: float = 1.0
+
+
+class DatasetCard(Strict):
+    """What a dataset is: its real images, its sources, its size, where it is kept, and its encoders' files.
+
+    `revision`: the commit of its repository on the Hub, once it is published there. `building`: the edition that
+    `gmbench build` makes, and `siblings` the sources of role `unknown` that come with it.
+    """
+
+    slug: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    title: str
+    description: str
+    resolution: int
+    licence: str
+    real: RealImages
+    images: Counts
+    sources: dict[str, Source]
+    embedded: bool = False
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+    encoders: dict[Literal["sl", "ssl"], str] = {}
+    building: Plan | None = None
+    siblings: dict[str, Source] = {}
+
+    @property
+    def plan(self) -> Plan:
+        """The edition that is built; without one of its own, that of the images there are, 70 : 10 : 20."""
+        n = self.images.per_source
+        shares = {"train": round(0.7 * n), "val": round(0.1 * n), "test": round(0.2 * n)}
+        return self.building or Plan(edition=1, roles=shares, manifold=self.images.manifold)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of all sources, `real` first: the order of labels and of probability columns."""
+        return (REAL, *self.sources)
+
+    @property
+    def total_images(self) -> int:
+        """How many images it has in all, the manifold's included."""
+        return self.images.manifold + sum(
+            self.images.by_source.get(name, self.images.per_source) for name in self.classes
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where an embedded dataset's files are."""
+        return EMBEDDED / self.slug
+
+    @property
+    def repository(self) -> str:
+        """Its repository on the Hub, in the namespace that `GMBENCH_HUB_NAMESPACE` names (default `gmbench`)."""
+        return f"{os.environ.get(NAMESPACE) or 'gmbench'}/{self.slug}"
+
+    def with_sources(self, counts: Mapping[str, int], manifold: int) -> DatasetCard:
+        """This card for a dataset that has only some of its sources, so many images of each (`real` included)."""
+        most = max(counts.values())
+        others = {name: n for name, n in counts.items() if n != most}
+        images = Counts(per_source=most, manifold=manifold, by_source=others)
+        sources = {name: source for name, source in self.sources.items() if name in counts}
+        return self.model_copy(update={"images": images, "sources": sources})
+
+
+def read_card(path: Path) -> DatasetCard:
+    """Reads one card.
+
+    Raises:
+        DataError: it is not TOML, or lacks or exceeds what a card says; the message names the field.
+    """
+    try:
+        return DatasetCard(**tomllib.loads(path.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"dataset card {path} is not TOML: {error}") from error
+    except ValidationError as error:
+        raise DataError(f"dataset card {path}: {first_problem(error)}") from error
+
+
+@cache
+def registered_cards() -> dict[str, DatasetCard]:
+    """The cards that come with gmbench by slug."""
+    cards = [read_card(path) for path in sorted(CARDS.glob("*.toml"))]
+    return {card.slug: card for card in cards}
+
+
+def dataset_cards() -> dict[str, DatasetCard]:
+    """The cards of all known datasets by slug: those that come with gmbench, then those that were imported here."""
+    cards = dict(registered_cards())
+    for path in sorted(data_folder().glob(f"*/{CARD}")):
+        cards.setdefault(path.parent.name, read_card(path))
+    return cards
+
+
+def find_dataset(slug: str) -> DatasetCard:
+    """The card of one dataset.
+
+    Raises:
+        NotFoundError: there is none of that name.
+    """
+    if slug in registered_cards():
+        return registered_cards()[slug]
+    cards = dataset_cards()
+    if slug not in cards:
+        raise NotFoundError.of("dataset", slug, cards)
+    return cards[slug]

@@ -1,0 +1,1 @@
+"""From folders of images to a dataset: names, decoding, roles, files, card."""

@@ -1,0 +1,78 @@
+"""Methods that train a network."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import asdict
+from typing import Self
+
+import numpy as np
+import torch
+
+from gmbench.attributor import Attributor, RunContext
+from gmbench.data.images import ImageSet
+from gmbench.learning.inputs import Inputs
+from gmbench.learning.training import TrainingOptions, apply_network, train_classifier
+from gmbench.networks.attribution import FeatureNetwork
+
+BATCH = 256
+
+
+class NetworkAttributor(Attributor):
+    """Trains one network on what it sees of images, and leaves the answers to it.
+
+    A method says what its network sees, which network it is and how it is trained. A method that has to learn something
+    before (statistics of the training images, say) does so in a `fit` of its own, which ends with this one.
+
+    Attributes:
+        device_: where the network is.
+        size_: height and width of the training images, in pixels; all others must have it.
+        network_: the trained network, in evaluation mode.
+        training_: what the trainer says of the training, and its options.
+    """
+
+    inference_batch = 256
+    """How many images the trained network sees at a time."""
+
+    @abstractmethod
+    def inputs(self, images: ImageSet) -> Inputs:
+        """What the network sees of images, in validation and when it is asked."""
+
+    def training_inputs(self, images: ImageSet) -> Inputs:
+        """What the network sees in training: the same, unless the method augments images."""
+        return self.inputs(images)
+
+    @abstractmethod
+    def new_network(self, train: ImageSet, inputs: Inputs) -> FeatureNetwork:
+        """A network with an output per source, to be trained on `inputs`; torch's generator draws its weights."""
+
+    @abstractmethod
+    def training_options(self) -> TrainingOptions:
+        """How the network is trained."""
+
+    def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
+        assert train.labels is not None
+        assert val.labels is not None
+        self.device_, self.size_ = context.device, train.size
+        inputs, val_inputs = self.training_inputs(train.require(self.size_)), self.inputs(val.require(self.size_))
+        torch.manual_seed(context.seed)
+        self.network_ = self.new_network(train, inputs).to(context.device)
+        options = self.training_options()
+        result = train_classifier(self.network_, inputs, train.labels, val_inputs, val.labels, options, context)
+        self.training_ = {**asdict(result), "options": asdict(options)}
+        self.network_.eval()
+        return self
+
+    def predict_proba(self, images: ImageSet) -> np.ndarray:
+        """The softmax of the network's output."""
+        network = self.network_
+        return apply_network(
+            lambda x: network(x).softmax(dim=1), self._asked(images), self.device_, self.inference_batch
+        )
+
+    def embed(self, images: ImageSet) -> np.ndarray:
+        """What the network's last layer sees."""
+        return apply_network(self.network_.features, self._asked(images), self.device_, self.inference_batch)
+
+    def _asked(self, images: ImageSet) -> Inputs:
+        return self.inputs(images.require(self.size_))

@@ -1,0 +1,1 @@
+"""Architectures, pretrained weights, checkpoints and recorded steps. How a network is trained is in `learning`."""

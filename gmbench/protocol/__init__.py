@@ -1,0 +1,1 @@
+"""Which images reach a method, and in which state: settings, selection, laundering."""

@@ -1,0 +1,1 @@
+"""What a run leaves: schema, store, scores, integrity, rows, comparison. Never imports torch; `runs` makes them."""

@@ -1,0 +1,106 @@
+"""What one run leaves: scores, and everything needed to run it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from gmbench.evaluators.accuracy import Accuracy
+from gmbench.evaluators.calibration import Calibration
+from gmbench.evaluators.detection import Detection
+from gmbench.evaluators.fdr import FDR
+from gmbench.evaluators.nmi import Alignment
+from gmbench.support.schema import Strict
+
+SCHEMA_VERSION = 3
+LONGEST_CHANGES = 120
+
+
+class Scores(Strict):
+    """What the evaluators say of a run.
+
+    Attributes:
+        fdr: None where there are predictions only, since it needs features.
+        nmi: alignment with each design choice of the sources, by its name; needs features too.
+    """
+
+    accuracy: Accuracy
+    detection: Detection
+    calibration: Calibration
+    fdr: FDR | None
+    nmi: dict[str, Alignment]
+
+
+class Environment(Strict):
+    """Where a run was made, as far as it should not change the result."""
+
+    gmbench: str
+    git_commit: str | None
+    git_dirty: bool | None
+    python: str
+    platform: str
+    hardware: str
+    threads: int
+
+
+class Identity(Strict):
+    """What decides a run's result. Two runs with equal identities are the same run.
+
+    `given` are those of `parameters` that differ from the method's defaults. `tested_on` is another dataset than the
+    one that the method was fitted on. `harness_sha256` is of the code that decides predictions and features,
+    `evaluators_sha256` of the code that made each group of `Scores`. `precision` is that of the training of networks.
+    """
+
+    dataset: str
+    dataset_revision: str
+    roles_sha256: str
+    setting: str
+    tested_on: str | None
+    tested_revision: str | None
+    method: str
+    method_sha256: str
+    parameters: dict[str, bool | int | float | str]
+    given: dict[str, bool | int | float | str]
+    repetition: int
+    seed: int
+    sources: list[str]
+    harness_sha256: str
+    evaluators_sha256: dict[str, str]
+    packages: dict[str, str]
+    device: str
+    precision: str = "32-true"
+
+    @property
+    def entry(self) -> str:
+        """The name of this row: the method's slug, and what was changed from its default."""
+        return entry_name(self.method, self.given, self.precision)
+
+
+def entry_name(method: str, given: Mapping[str, bool | int | float | str], precision: str) -> str:
+    """The name of a row: the method's slug, and what was changed from its default."""
+    changed = given if precision == "32-true" else {**given, "precision": precision}
+    changes = "+".join(f"{name}={quote(str(value), safe='')}" for name, value in changed.items())
+    if len(changes) > LONGEST_CHANGES:
+        changes = hashlib.sha256(changes.encode()).hexdigest()[:16]
+    return f"{method}+{changes}" if changes else method
+
+
+class Record(Strict):
+    """Scores of one run, and everything needed to run it again.
+
+    `predictions_only`: somebody handed in the predictions, and there is no code to run again.
+    """
+
+    schema_version: int
+    identity: Identity
+    images: dict[str, int]
+    scores: Scores
+    training: dict[str, Any]
+    environment: Environment
+    command: str
+    seconds: dict[str, float]
+    peak_memory_mib: int | None
+    predictions_sha256: str
+    predictions_only: bool = False

@@ -1,0 +1,142 @@
+"""Records: what one run leaves. A schema, a store on disk, and checks that a record says what its predictions say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from gmbench.errors import NotFoundError, RecordError
+from gmbench.records.schema import SCHEMA_VERSION, Identity, Record, Scores
+from gmbench.support.files import replacing, sha256_file, write_text
+from gmbench.support.schema import first_problem
+
+RECORD, PREDICTIONS = "record.json", "predictions.parquet"
+
+
+def record_folder(results: Path, identity: Identity) -> Path:
+    """Where the record of a run is kept below `results`: dataset, setting, entry, repetition."""
+    return results / identity.dataset / identity.setting / identity.entry / str(identity.repetition)
+
+
+def record_folders(path: Path) -> list[Path]:
+    """Folders of records: of the one at a path (its folder or one of its files), or of all below, in order.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    folder = path.parent if path.is_file() else path
+    found = sorted(record.parent for record in folder.rglob(RECORD))
+    if not found:
+        raise NotFoundError(f"no record at {path}. Expected a record's folder, or a folder that holds some.")
+    return found
+
+
+def read_record(folder: Path) -> Record:
+    """Reads and checks one record; its predictions file must be the one it was written with.
+
+    Raises:
+        RecordError: a file is missing, damaged or altered, or the schema is newer than this gmbench knows.
+    """
+    path = folder / RECORD
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["schema_version"]
+        if not isinstance(version, int):
+            raise ValueError("schema_version is not a number")
+    except FileNotFoundError as error:
+        raise RecordError(f"{path} is missing.") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecordError(f"{path} is damaged ({error}). Remove {folder} and run its command again.") from error
+    if version != SCHEMA_VERSION:
+        advice = (
+            "Update gmbench to read it" if version > SCHEMA_VERSION else f"Remove {folder} and run its command again"
+        )
+        raise RecordError(f"{path} has schema {version}, this gmbench reads {SCHEMA_VERSION}. {advice}.")
+    try:
+        record = Record(**content)
+    except ValidationError as error:
+        raise RecordError(f"{path}: {first_problem(error)}.") from error
+    predictions = folder / PREDICTIONS
+    if not predictions.is_file():
+        raise RecordError(f"{predictions} is missing. Remove {folder} and run its command again.")
+    if sha256_file(predictions) != record.predictions_sha256:
+        raise RecordError(f"{predictions} is not the file that {RECORD} names (field 'predictions_sha256').")
+    return record
+
+
+def read_predictions(folder: Path, sources: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids (n,), labels (n,) and probabilities (n, sources) of a record.
+
+    Raises:
+        RecordError: the file cannot be read, or its columns are not the record's sources.
+    """
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    path = folder / PREDICTIONS
+    try:
+        # A third of the time of read_table and to_numpy, which prepare for much data: threads, pandas.
+        table = parquet.ParquetFile(path, pre_buffer=False).read(use_threads=False)
+        ids = np.array(table.column("id").to_pylist(), dtype=object)
+        probabilities = np.stack([np.from_dlpack(table.column(source).combine_chunks()) for source in sources], axis=1)
+        label_of = {source: label for label, source in enumerate(sources)}
+        labels = np.array([label_of[name] for name in table.column("label").to_pylist()])
+    except (OSError, pyarrow.ArrowException, KeyError, ValueError) as error:
+        raise RecordError(f"{path} cannot be read as predictions: {error}") from error
+    return ids, labels, probabilities
+
+
+def write_record(
+    folder: Path, record: Record, ids: np.ndarray, labels: np.ndarray, probabilities: np.ndarray
+) -> Record:
+    """Writes predictions and the record with their sha256; both are whole before either takes its place."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    sources = record.identity.sources
+    columns = {"id": ids.tolist(), "label": [sources[label] for label in labels]}
+    columns |= {source: probabilities[:, j].astype(np.float32) for j, source in enumerate(sources)}
+    with replacing(folder / RECORD) as record_aside, replacing(folder / PREDICTIONS) as predictions_aside:
+        parquet.write_table(pyarrow.table(columns), predictions_aside, compression="zstd")
+        record = record.model_copy(update={"predictions_sha256": sha256_file(predictions_aside)})
+        record_aside.write_text(_as_text(record), encoding="utf-8", newline="\n")
+    return record
+
+
+def replace_scores(folder: Path, scores: Scores, evaluators_sha256: Mapping[str, str]) -> None:
+    """Writes scores that were computed anew into a record; its predictions stay as they are.
+
+    Args:
+        evaluators_sha256: digests of the code that computed them, by group of `scores`. Groups that are not among them
+            are the record's, and so are their digests.
+
+    Raises:
+        RecordError: the record is damaged.
+    """
+    record = read_record(folder)
+    digests = {**record.identity.evaluators_sha256, **evaluators_sha256}
+    identity = record.identity.model_copy(update={"evaluators_sha256": digests})
+    write_text(folder / RECORD, _as_text(record.model_copy(update={"scores": scores, "identity": identity})))
+
+
+def _as_text(record: Record) -> str:
+    return json.dumps(record.model_dump(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def all_records(results: Path) -> Iterator[tuple[Path, Record]]:
+    """Every record below `results` with its folder, ordered by dataset, setting, method and repetition.
+
+    Raises:
+        RecordError: one is damaged, or does not lie where its identity says.
+    """
+    for path in sorted(results.glob(f"*/*/*/*/{RECORD}")):
+        folder = path.parent
+        record = read_record(folder)
+        expected = record_folder(results, record.identity)
+        if expected != folder:
+            raise RecordError(f"{path} is the record of {expected.relative_to(results)} (field 'identity').")
+        yield folder, record

@@ -1,0 +1,1 @@
+"""From (method, dataset, setting, seed) to a record: one run, many runs, runs repeated, and what they ran on."""

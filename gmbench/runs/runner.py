@@ -1,0 +1,214 @@
+"""One run: (method, dataset, setting, repetition) to a record."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gmbench.attributor import Attributor, RunContext
+from gmbench.data.cards import ROLES, DatasetCard
+from gmbench.data.dataset import Dataset, load_dataset
+from gmbench.errors import CannotRunError
+from gmbench.protocol.settings import Roles, find_setting
+from gmbench.records.schema import SCHEMA_VERSION, Identity, Record
+from gmbench.records.scoring import OF_FEATURES, OF_PREDICTIONS, design_choices, keep_features, score
+from gmbench.records.store import RECORD, read_record, record_folder, write_record
+from gmbench.registry import Method
+from gmbench.runs.environment import environment, forget_peak_memory, package_versions, peak_memory_mib
+from gmbench.support.cache import Cache
+from gmbench.support.digests import evaluator_sha256, harness_sha256
+from gmbench.support.files import ensure_writable
+from gmbench.support.parameters import Value
+from gmbench.support.progress import Progress
+from gmbench.support.seeds import seed_from
+
+if TYPE_CHECKING:
+    from gmbench.manifold.encoders import Encoder
+from gmbench.attributor import check_features, check_probabilities
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run is asked for."""
+
+    method: Method
+    dataset: DatasetCard
+    setting: str = "clean"
+    repetition: int = 0
+    given: Mapping[str, Value] | None = None
+    device: str = "cpu"
+    precision: str = "32-true"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run's record, where it is, and whether it was there before."""
+
+    record: Record
+    folder: Path
+    was_there: bool
+
+
+def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = None) -> Outcome:
+    """Gives the record of a run below `results`: the one that is there if it is of the very same run, else a new one.
+
+    What is fitted on the same images with the same code, parameters and seed is fitted once: settings that differ in
+    the test images alone go on from the same checkpoints.
+
+    Raises:
+        ParameterError, DataError, CannotRunError, MethodError, OutputError, RecordError: see `gmbench.errors`.
+    """
+    cache = cache or Cache()
+    parameters = run.method.parameters(run.given or {})
+    setting = find_setting(run.setting)
+    ensure_writable(results)
+    forget_peak_memory()
+    dataset = load_dataset(run.dataset, cache, progress)
+    roles = setting(dataset, run.repetition, cache, progress)
+    identity = _identity(run, dataset, roles, parameters)
+    folder = record_folder(results, identity)
+    ensure_writable(folder)
+    if (folder / RECORD).exists():
+        before = read_record(folder)
+        if before.identity == identity:
+            return Outcome(before, folder, True)
+        progress.say(f"{folder / RECORD} is of another {_difference(before.identity, identity)}; it will be replaced.")
+
+    attributor = run.method.build(parameters)
+    for card in (dataset.card, *([roles.tested_on.card] if roles.tested_on else [])):
+        if (reason := attributor.skip(card)) is not None:
+            raise CannotRunError(f"{run.method.slug} cannot run on {card.slug}: {reason}.")
+    made_in = environment(run.device)
+    scratch = _scratch(cache, identity, roles)
+    encoder = _encoder_of(dataset)
+    context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress, encoder, run.precision)
+    probabilities, features, seconds = _measure(attributor, roles, context)
+    assert roles.test.labels is not None
+    choices = design_choices((roles.tested_on or dataset).card, identity.sources)
+    with _timed(seconds, "evaluate"):
+        scores = score(probabilities, features, roles.test.labels, identity.sources, choices, progress)
+    keep_features(cache, identity, features)
+    record = Record(
+        schema_version=SCHEMA_VERSION,
+        identity=identity,
+        images={role: len(getattr(roles, role)) for role in ROLES},
+        scores=scores,
+        training=_training_of(attributor),
+        environment=made_in,
+        command=_command(run, identity),
+        seconds=seconds,
+        peak_memory_mib=peak_memory_mib(),
+        predictions_sha256="",
+    )
+    record = write_record(folder, record, roles.test.ids, roles.test.labels, probabilities)
+    return Outcome(record, folder, False)
+
+
+def _measure(
+    attributor: Attributor, roles: Roles, context: RunContext
+) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    """Fits on train; probabilities and features of the test images, whose labels it does not tell."""
+    unlabelled = roles.test.without_labels()
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "fit"):
+        attributor.fit(roles.train, roles.val, context)
+    if roles.test_manifold is not None:
+        attributor = attributor.on(roles.test_manifold)
+    with _timed(seconds, "predict"):
+        probabilities = check_probabilities(attributor.predict_proba(unlabelled), unlabelled)
+    with _timed(seconds, "embed"):
+        features = check_features(attributor.embed(unlabelled), unlabelled)
+    return probabilities, features, seconds
+
+
+def _scratch(cache: Cache, identity: Identity, roles: Roles) -> Path:
+    """The folder of what is fitted: named by all that decides it, and not by what it is tested on."""
+    decides = identity.model_dump(
+        include={
+            "method", "method_sha256", "parameters", "seed", "sources", "harness_sha256", "packages", "device",
+            "precision",
+        }
+    )  # fmt: skip
+    images = {role: getattr(roles, role).digest for role in ("manifold", "train", "val")}
+    folder = cache.path("fits", **decides, **images)
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _command(run: Run, identity: Identity) -> str:
+    """The command that makes a record of this identity again."""
+    method = shlex.quote(run.method.name)
+    if identity.tested_on:
+        verb = f"gmbench transfer --method {method} --train {identity.dataset} --test {identity.tested_on}"
+    else:
+        verb = f"gmbench run --method {method} --dataset {identity.dataset} --setting {identity.setting}"
+    return " ".join(
+        [
+            f"{verb} --seed {identity.repetition}",
+            *(f"--set {shlex.quote(f'{name}={value}')}" for name, value in identity.given.items()),
+            f"--device {identity.device}",
+            *([f"--precision {identity.precision}"] if identity.precision != "32-true" else []),
+        ]
+    )
+
+
+def _identity(run: Run, dataset: Dataset, roles: Roles, parameters: dict[str, Value]) -> Identity:
+    usual = run.method.parameters({})
+    return Identity(
+        dataset=run.dataset.slug,
+        dataset_revision=dataset.revision,
+        roles_sha256=dataset.roles_sha256,
+        setting=run.setting,
+        tested_on=roles.tested_on.card.slug if roles.tested_on else None,
+        tested_revision=roles.tested_on.revision if roles.tested_on else None,
+        method=run.method.slug,
+        method_sha256=run.method.source_sha256,
+        parameters=parameters,
+        given={name: value for name, value in parameters.items() if value != usual[name]},
+        repetition=run.repetition,
+        seed=seed_from(run.dataset.slug, run.method.slug, run.repetition),
+        sources=list(roles.test.sources),
+        harness_sha256=harness_sha256(),
+        evaluators_sha256={name: evaluator_sha256(name) for name in OF_PREDICTIONS + OF_FEATURES},
+        packages=package_versions(),
+        device=run.device,
+        precision=run.precision,
+    )
+
+
+def _difference(before: Identity, now: Identity) -> str:
+    """The fields in which two identities differ."""
+    return ", ".join(field for field in Identity.model_fields if getattr(before, field) != getattr(now, field))
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - started, 2)
+
+
+def _encoder_of(dataset: Dataset) -> Callable[[str], Encoder]:
+    def encoder(kind: str) -> Encoder:
+        from gmbench.manifold.encoders import find_encoder
+
+        return find_encoder(dataset.card, kind, dataset.folder)
+
+    return encoder
+
+
+def _training_of(attributor: Attributor) -> dict[str, Any]:
+    training = getattr(attributor, "training_", None)
+    described: dict[str, Any] = asdict(training) if is_dataclass(training) else dict(training or {})  # type: ignore[arg-type]
+    if weights := getattr(getattr(attributor, "network_", None), "weights_sha256", None):
+        described["weights_sha256"] = weights
+    if encoder := getattr(attributor, "encoder_", None):
+        described["encoder_sha256"] = encoder.sha256
+    return described

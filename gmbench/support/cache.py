@@ -1,0 +1,92 @@
+"""Work that need not be done twice, kept by what it was made from.
+
+Everything here can be deleted at any time. The folder is `GMBENCH_CACHE` if that is set, else the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from gmbench.errors import OutputError
+from gmbench.support.files import replacing
+
+
+def cache_folder() -> Path:
+    """Where cached work is kept."""
+    import platformdirs
+
+    return Path(os.environ.get("GMBENCH_CACHE") or platformdirs.user_cache_dir("gmbench"))
+
+
+def content_key(**parts: Any) -> str:
+    """A name of 32 hexadecimal digits for work that is decided by `parts` (JSON values) alone."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray | None:
+    """The array of a `.npy` file; None if there is none, or if it is damaged."""
+    try:
+        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except (FileNotFoundError, EOFError, ValueError):
+        return None
+
+
+class Cache:
+    """Arrays and files kept by content."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache_folder()
+
+    def path(self, kind: str, suffix: str = "", **parts: Any) -> Path:
+        """The file for work of a `kind` that `parts` decide; its folder exists, the file may not.
+
+        Raises:
+            OutputError: the cache's folder cannot be made.
+        """
+        path = self.folder / kind / f"{content_key(**parts)}{suffix}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to the cache at {self.folder}: {error.strerror}. Set GMBENCH_CACHE to a folder."
+            ) from error
+        return path
+
+    def array(self, kind: str, compute: Callable[[], np.ndarray], **parts: Any) -> np.ndarray:
+        """The array of a `kind` that `parts` decide: read if it is kept, computed and kept if not."""
+        path = self.path(kind, ".npy", **parts)
+        if (kept := load_array(path)) is not None:
+            return kept
+        result = compute()
+        with replacing(path) as aside, aside.open("wb") as file:
+            np.save(file, result, allow_pickle=False)
+        return result
+
+    def mapped(
+        self,
+        kind: str,
+        shape: tuple[int, ...],
+        batches: Callable[[], Iterator[np.ndarray]],
+        dtype: type[np.generic] = np.uint8,
+        **parts: Any,
+    ) -> np.ndarray:
+        """The array of a `kind` that `parts` decide, memory-mapped: written batch by batch if it is not kept."""
+        path = self.path(kind, ".npy", **parts)
+        if (kept := load_array(path, mmap_mode="r")) is not None:
+            return kept
+        with replacing(path) as aside:
+            result = np.lib.format.open_memmap(aside, mode="w+", dtype=dtype, shape=shape)
+            row = 0
+            for batch in batches():
+                result[row : row + len(batch)] = batch
+                row += len(batch)
+            result.flush()
+        return np.load(path, mmap_mode="r")
