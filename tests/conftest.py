@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from gmbench.attributor import RunContext
 from gmbench.cli.app import main
 from gmbench.data.cards import ROLES, Counts, DatasetCard, RealImages, Source
 from gmbench.data.dataset import Dataset, load_dataset
+from gmbench.data.folders import catalogue_folder
 from gmbench.data.images import ImageSet
+from gmbench.data.importing.cards import card_toml
 from gmbench.data.manifest import role_path, write_manifest
 from gmbench.data.parquet import write_role
 from gmbench.manifold.encoders import Encoder
@@ -62,6 +65,21 @@ def make_card(slug: str = "tiny", per_source: int = 60) -> DatasetCard:
         sources={name: Source(title=name, **source) for name in SOURCES[1:]},
         embedded=True,
     )
+
+
+def use_catalogue(
+    patch: pytest.MonkeyPatch, embedded: Path | None = None, cards: dict[str, DatasetCard] | None = None
+) -> None:
+    """The registered datasets are those of these cards, and the embedded ones those in a folder; None: as they are."""
+    before, folder = catalogue_folder(), Path(tempfile.mkdtemp(prefix="catalogue."))
+    (folder / "embedded").symlink_to(embedded or before / "embedded")
+    if cards is None:
+        (folder / "cards").symlink_to(before / "cards")
+    else:
+        (folder / "cards").mkdir()
+        for slug, card in cards.items():
+            (folder / "cards" / f"{slug}.toml").write_text(card_toml(card), encoding="utf-8")
+    patch.setenv("GMBENCH_CATALOGUE", str(folder))
 
 
 def write_dataset(folder: Path, card: DatasetCard, first_seed: int = 0) -> Path:
@@ -111,8 +129,7 @@ def image_set(pixels: np.ndarray, labels: np.ndarray | None = None, sources: tup
 @pytest.fixture
 def only_tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The small dataset is the only one that is registered and embedded."""
-    monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
-    monkeypatch.setattr(gmbench.data.cards, "registered_cards", lambda: {"tiny": make_card()})
+    use_catalogue(monkeypatch, tiny_folder.parent, {"tiny": make_card()})
     monkeypatch.setattr(gmbench.leaderboard.pages, "registered_cards", dict)
 
 

@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
-from conftest import SOURCES, make_card, make_images
+from conftest import SOURCES, make_card, make_images, use_catalogue
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-import gmbench.audit.report
+import gmbench.audit.duplicates
+import gmbench.audit.probe
 import gmbench.data.cards
 from gmbench.audit.check import Check
 from gmbench.audit.probe import PROBE_BOUND
@@ -41,7 +42,7 @@ Rows = list[dict]
 @pytest.fixture(autouse=True)
 def _small_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Few trees, and one thread for many tiny searches: what an audit of a small dataset would spend its time on."""
-    monkeypatch.setattr(gmbench.audit.report, "TREES", 10)
+    monkeypatch.setattr(gmbench.audit.probe, "TREES", 10)
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     yield
@@ -268,8 +269,8 @@ class TestNear:
         """Parts that come in several blocks and batches give the same report as in one."""
         write(tmp_path / "tiny", fair_images())
         whole = audited(tmp_path / "tiny")
-        monkeypatch.setattr(gmbench.audit.report, "BATCH", 7)
-        monkeypatch.setattr(gmbench.audit.report, "BLOCK_BYTES", 1)
+        monkeypatch.setattr(gmbench.audit.duplicates, "BATCH", 7)
+        monkeypatch.setattr(gmbench.audit.duplicates, "BLOCK_BYTES", 1)
         assert audited(tmp_path / "tiny") == whole
 
     def test_beyond_the_threshold(self, tmp_path: Path) -> None:
@@ -318,8 +319,7 @@ class TestCommand:
     @pytest.fixture
     def embedded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """The folder of an embedded dataset that is not there yet."""
-        monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tmp_path / "embedded")
-        monkeypatch.setattr(gmbench.data.cards, "registered_cards", lambda: {"tiny": make_card()})
+        use_catalogue(monkeypatch, tmp_path / "embedded", {"tiny": make_card()})
         monkeypatch.setenv("COLUMNS", "80")
         return tmp_path / "embedded" / "tiny"
 

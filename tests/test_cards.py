@@ -14,10 +14,10 @@ from gmbench.data.dataset import load_dataset
 from gmbench.data.folders import data_folder
 from gmbench.data.locations import state_of
 from gmbench.data.manifest import Manifest, StoredFile, read_manifest, role_files, shard_path, stored_card
-from gmbench.data.parquet import write_text
 from gmbench.errors import DataError, UnavailableError
 from gmbench.evaluators.nmi import design_alignment
 from gmbench.support.cache import Cache
+from gmbench.support.files import write_text
 from gmbench.support.progress import Progress
 
 TABLE_1 = {

@@ -129,7 +129,7 @@ class TestReading:
         [
             ("from gmbench.runs.runner import perform", "gmbench.runs.runner is not for methods"),
             ("from gmbench.data.dataset import load_dataset", "gmbench.data.dataset is not for methods"),
-            ("from gmbench.data import storage", "gmbench.data.parquet is not for methods"),
+            ("from gmbench.data import parquet", "gmbench.data.parquet is not for methods"),
             ("import gmbench.records.integrity", "gmbench.records.integrity is not for methods"),
             ("from gmbench.learning.network_attributor import _hidden", "_hidden is private"),
             ("import gc", "no business with gc"),

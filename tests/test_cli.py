@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import use_catalogue
 from test_contract import write_method
 
-import gmbench.data.cards
 from gmbench.data.cards import dataset_cards, find_dataset
 from gmbench.records.store import read_record
 from gmbench.registry import methods
@@ -114,7 +114,7 @@ def test_altered_data_is_one_line_and_leaves_everything_as_it_was(  # type: igno
 ) -> None:
     """The damaged file is named; it is not touched, and no record appears."""
     shutil.copytree(find_dataset("gm-garments").folder, tmp_path / "embedded" / "gm-garments")
-    monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tmp_path / "embedded")
+    use_catalogue(monkeypatch, tmp_path / "embedded")
     path = tmp_path / "embedded" / "gm-garments" / "data" / "val.parquet"
     path.write_bytes(path.read_bytes()[:-100])
     before = path.read_bytes()

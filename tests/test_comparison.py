@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import make_card
+from conftest import make_card, use_catalogue
 from test_contract import write_method
 
-import gmbench.data.cards
 from gmbench.evaluators.significance import paired_difference
 from gmbench.records.comparison import WHICH_IS_WHICH, Comparison
 from gmbench.records.rows import read_entries
@@ -29,7 +28,7 @@ def results(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     constant = write_method(tmp_path_factory.mktemp("methods") / "constant")
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
+        use_catalogue(patch, tiny_folder.parent)
         for method, repetition, given in [
             ("durall20", 0, {}),
             ("durall20", 1, {}),

@@ -21,11 +21,12 @@ from gmbench.data.cards import ROLES, dataset_cards, find_dataset, read_card
 from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.data.images import ImageSet
 from gmbench.data.manifest import read_manifest, role_path, write_manifest
-from gmbench.data.parquet import sha256_file, write_role
+from gmbench.data.parquet import write_role
 from gmbench.data.png import image_id
 from gmbench.errors import DataError, NotFoundError
 from gmbench.manifold.projection import nearest
 from gmbench.support.cache import Cache
+from gmbench.support.files import sha256_file
 from gmbench.support.progress import Progress
 
 

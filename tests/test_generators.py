@@ -10,15 +10,19 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import make_card
+from conftest import make_card, use_catalogue
+from safetensors.torch import load_file
 
 import gmbench.building.encoders
 import gmbench.generators.training
-from gmbench.building.build import Part, build_dataset, without_near_duplicates
+from gmbench.building.build import build_dataset
+from gmbench.building.drawing import draw_images
 from gmbench.building.images import training_images, write_samples
-from gmbench.building.reals import Reals
-from gmbench.data.cards import DatasetCard, find_dataset
+from gmbench.building.reals import Reals, is_near
+from gmbench.data.cards import FURTHER_ROLES, DatasetCard, Plan, find_dataset
 from gmbench.data.catalogue import catalogue, find_generator
+from gmbench.data.dataset import load_dataset
+from gmbench.data.manifest import role_path
 from gmbench.errors import DataError, NotFoundError, OutputError, ParameterError
 from gmbench.generators import model_class
 from gmbench.generators.adversarial import between, slope_penalty, squared_slope
@@ -36,6 +40,7 @@ from gmbench.generators.training import (
     train_generator,
 )
 from gmbench.manifold.encoders import load_encoder
+from gmbench.support.cache import Cache
 from gmbench.support.progress import Progress
 
 SMALL = {
@@ -216,21 +221,6 @@ def test_parameters_that_make_no_network(tmp_path: Path, name: str, parameters: 
         train_generator(impossible, squares(16), tmp_path, device="cpu", progress=Progress())
 
 
-def test_near_duplicates_are_left_out() -> None:
-    """Of images that differ by less than 4 grey levels, the first counts, within a part and across parts."""
-    images = squares(3)
-    nearly, other = images[:1] + 1, squares(3, seed=8)
-    none = np.full(4, None)
-    manifold = Part("real", "manifold", Reals(images, none[:3]))
-    real = Part("real", "train", Reals(np.concatenate([nearly, other]), none))
-    chosen = without_near_duplicates([(manifold, 3), (real, 3)], [])
-    np.testing.assert_array_equal(chosen[1].images.images, other)
-    alone = without_near_duplicates([(real, 3)], [manifold])
-    np.testing.assert_array_equal(alone[0].images.images, other)
-    with pytest.raises(DataError, match="'real' gave 3 distinct images, expected 4"):
-        without_near_duplicates([(manifold, 3), (real, 4)], [])
-
-
 def test_an_empty_folder_has_no_generator(tmp_path: Path) -> None:
     """What is missing is named."""
     with pytest.raises(DataError, match=r"generator.json is missing"):
@@ -369,40 +359,105 @@ def test_ddpm_adds_noise_as_the_paper_says() -> None:
 
 
 def test_build_makes_a_whole_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From real images to files that load: all generators trained, roles assigned, README and picture written."""
+    """From real images to files that load: all generators trained, roles assigned, weights, README, picture written."""
     from test_data import write_fashion_mnist
-
-    from gmbench.data.dataset import load_dataset
-    from gmbench.support.cache import Cache
 
     reals = tmp_path / "reals"
     reals.mkdir()
     write_fashion_mnist(reals, 12)
     original = find_dataset("gm-garments")
-    short = {
-        name: source.model_dump() | {"training": {"steps": 2, "batch_size": 8, "parameters": SMALL[source.generator]}}
-        for name, source in original.sources.items()
-        if source.generator in ("ddpm", "glow")
-    }
+
+    def short(name: str) -> dict[str, object]:
+        return {"generator": name, "training": {"steps": 2, "batch_size": 8, "parameters": SMALL[name]}}
+
     encoders = {"sl": "encoders/sl.safetensors", "ssl": "encoders/ssl.safetensors"}
     monkeypatch.setattr(gmbench.building.encoders, "STEPS", {"sl": 2, "ssl": 2})
-    counts = {"per_source": 10, "manifold": 20}
-    described = original.model_dump() | {"images": counts, "sources": short, "encoders": encoders}
+    plan = Plan(edition=2, roles={"train": 7, "val": 1, "test": 2}, manifold=20, reserve=3, unknown=4)
+    described = original.model_dump() | {
+        "slug": "small",
+        "building": plan.model_dump(),
+        "sources": {"ddpm": short("ddpm"), "glow": short("glow")},
+        "siblings": {"ddpm-sibling": short("ddpm")},
+        "encoders": encoders,
+    }
     card = DatasetCard(**described)
-    folder = build_dataset(card, tmp_path / "work", tmp_path / "out", reals, "cpu", Progress())
+    use_catalogue(monkeypatch, tmp_path, {"small": card})
+    folder = build_dataset(card, tmp_path / "work", tmp_path / "small", reals, "cpu", Progress())
     dataset = load_dataset(card, Cache(), Progress(), folder)
     assert {role: len(images) for role, images in dataset.roles.items()} == {
         "manifold": 20, "train": 21, "val": 3, "test": 6,
     }  # fmt: skip
+    further = {role: parquet.read_table(folder / role_path(role))["source"].to_pylist() for role in FURTHER_ROLES}
+    assert further == {"reserve": ["real"] * 3, "unknown": ["ddpm-sibling"] * 4}
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert "MIT" in readme
     assert dataset.revision in readme
     assert (folder / "samples.png").exists()
     assert "Fréchet distance" in readme
-    assert '"dataset":"gm-garments"' in (folder / "audit.json").read_text(encoding="utf-8").replace('": "', '":"')
+    assert '"dataset":"small"' in (folder / "audit.json").read_text(encoding="utf-8").replace('": "', '":"')
     assert load_encoder(card, "ssl", folder).body is not None
-    again = build_dataset(card, tmp_path / "work", tmp_path / "again", reals, "cpu", Progress())
+    # From the weights that came along, in a clean folder: nothing is trained, and the images are the same.
+    again = build_dataset(card, tmp_path / "clean", tmp_path / "again", reals, "cpu", Progress())
+    assert not (tmp_path / "clean" / "ddpm").exists()
     assert load_dataset(card, Cache(), Progress(), again).revision == dataset.revision
+
+
+class TestDrawing:
+    """Images of a trained generator."""
+
+    @pytest.fixture
+    def trained(self, tmp_path: Path) -> Path:
+        """A generator that learned little."""
+        train_generator(plan("stylegan2", 1), squares(64), tmp_path / "model", device="cpu", progress=Progress())
+        return tmp_path / "model"
+
+    def test_fewer_are_the_first_of_more(self, trained: Path) -> None:
+        """So that a dataset can grow without losing what it has."""
+        some, more = (sample_generator(trained, n, 5, device="cpu", progress=Progress()) for n in (30, 130))
+        np.testing.assert_array_equal(some, more[:30])
+
+    def test_none_is_near_another_or_what_is_to_be_avoided(self, trained: Path) -> None:
+        """The images drawn first, given as those to avoid, do not come again."""
+        first = draw_images(trained, 20, 5, device="cpu", progress=Progress())
+        avoid = [Reals(first, np.full(20, None))]
+        second = draw_images(trained, 20, 5, device="cpu", progress=Progress(), avoid=avoid)
+        assert not is_near(second, first).any()
+        assert len(second) == 20
+
+    def test_weights_are_those_that_sample_in_half_precision(self, trained: Path) -> None:
+        """No discriminator comes along; images are drawn from the rounded weights."""
+        weights = load_file(trained / "model.safetensors")
+        assert all(name.startswith(("average.", "mean_style")) for name in weights)
+        assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float16}
+        loaded = load_generator(trained, "cpu").state_dict()
+        assert all(torch.equal(loaded[name], value.to(loaded[name].dtype)) for name, value in weights.items())
+
+    def test_one_thread_and_two_agree_to_a_grey_level(self, trained: Path) -> None:
+        """On 99.9 % of pixels, since sums in another order round otherwise."""
+        found = []
+        threads = torch.get_num_threads()
+        try:
+            for n in (1, 2):
+                torch.set_num_threads(n)
+                found.append(sample_generator(trained, 100, 3, device="cpu", progress=Progress()).astype(int))
+        finally:
+            torch.set_num_threads(threads)
+        assert (np.abs(found[0] - found[1]) <= 1).mean() >= 0.999
+
+    def test_of_other_code_is_another_training(self, trained: Path) -> None:
+        """A changed model never goes on from another's checkpoint."""
+        described = json.loads((trained / "generator.json").read_text())
+        (trained / "generator.json").write_text(json.dumps(described | {"code_sha256": "0" * 64}))
+        with pytest.raises(DataError, match=r"trained otherwise \(code_sha256\)"):
+            train_generator(plan("stylegan2", 1), squares(64), trained, device="cpu", progress=Progress())
+
+    def test_a_training_ends_in_time(self, tmp_path: Path) -> None:
+        """After the minutes given, with as many steps as were done."""
+        described = train_generator(
+            plan("beta-vae", 10**9), squares(64), tmp_path, device="cpu", progress=Progress(), minutes=0.01
+        )
+        assert 0 < described["steps"] < 10**9
+        assert len(sample_generator(tmp_path, 2, 0, device="cpu", progress=Progress())) == 2
 
 
 class TestStyleGAN2:
@@ -547,11 +602,8 @@ class TestCommands:
 
     def test_a_dataset_to_train_on(self, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its manifold and the reals of role train: nothing that a method is tested on."""
-        import gmbench.building.images
-        import gmbench.data.cards
 
-        monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
-        monkeypatch.setattr(gmbench.building.images, "dataset_cards", lambda: {"tiny": make_card()})
+        use_catalogue(monkeypatch, tiny_folder.parent, {"tiny": make_card()})
         assert training_images("tiny", Progress()).shape == (50 + 42, 32, 32, 3)
 
     def test_grey_images_have_one_channel(self, folder: Path) -> None:

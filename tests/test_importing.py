@@ -21,10 +21,10 @@ import pytest
 from conftest import make_images
 from PIL import Image
 
-from gmbench.data import importing, pieces
 from gmbench.data.cards import ROLES, find_dataset, read_card
 from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.data.folders import data_folder
+from gmbench.data.importing import chunks, importer
 from gmbench.data.importing.cards import card_toml, new_card
 from gmbench.data.importing.decoding import Options, Refused, decode
 from gmbench.data.importing.importer import Report, import_dataset
@@ -193,7 +193,7 @@ class TestImport:
         """A role that is too large for one file is cut into several, and reads the same."""
         bring(release)
         whole = load()["train"]
-        monkeypatch.setattr(importing, "SHARD_BYTES", 40_000)
+        monkeypatch.setattr(importer, "SHARD_BYTES", 40_000)
         folder, _ = bring(release, replace=True)
         assert len(list((folder / "data").glob("train-*-of-*.parquet"))) > 1
         np.testing.assert_array_equal(load()["train"].ids, whole.ids)
@@ -430,7 +430,7 @@ class TestInterruptions:
                 raise KeyboardInterrupt
             return decode(path, options)
 
-        monkeypatch.setattr(pieces, "decode", stopping)
+        monkeypatch.setattr(chunks, "decode", stopping)
         with pytest.raises(KeyboardInterrupt):
             bring(release)
         assert not (data_folder() / "gm-cifar10").exists()
@@ -442,7 +442,7 @@ class TestInterruptions:
     def test_a_changed_file_is_decoded_again(self, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Pieces are known by names, sizes and times of their files."""
         with monkeypatch.context() as patch:
-            patch.setattr(importing, "_write_roles", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(importer, "_write_roles", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 bring(release)
         Image.fromarray(make_images("noisy", 1, 70)[0]).save(release / "StyleGAN-2" / "00000.png")

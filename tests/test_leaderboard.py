@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SOURCES, make_card
+from conftest import SOURCES, make_card, use_catalogue
 
 import gmbench.data.cards
 import gmbench.records.integrity
@@ -210,7 +210,7 @@ class TestAttribution:
     def test_recall_by_family(self, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Both generated sources are GANs: taken for each other, they are still right as a family."""
         card = make_card().model_copy(update={"embedded": False})
-        monkeypatch.setattr(gmbench.records.integrity, "dataset_cards", lambda: {"tiny": card})
+        use_catalogue(monkeypatch, cards={"tiny": card})
         write(results, "durall20", LABELS != 1)
         lines = self.page(results).split("Recall by family")[1].splitlines()
         header, numbers = (next(line for line in lines if word in line) for word in ("| Method", "`durall20`"))
@@ -308,7 +308,7 @@ class TestTransfer:
         """Where both datasets have cards, the sources are all that they share."""
         self.pair(results)
         cards = {slug: make_card(slug).model_copy(update={"embedded": False}) for slug in ("one", "two")}
-        monkeypatch.setattr(gmbench.records.integrity, "dataset_cards", lambda: cards)
+        use_catalogue(monkeypatch, cards=cards)
         with pytest.raises(RecordError, match=r"share 3 sources, the record has 2 .*identity\.sources"):
             read_entries(results)
 
@@ -447,7 +447,7 @@ class TestDatasets:
         folder = Path(shutil.copytree(stored, tmp_path / "small"))
         (folder / "audit.json").write_text(json.dumps(audit))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gmbench.data.cards, "EMBEDDED", tmp_path)
+            use_catalogue(patch, tmp_path)
             return datasets_page([card])
 
 
@@ -503,8 +503,7 @@ class TestReading:
         from gmbench.data.manifest import read_manifest, role_path
         from gmbench.data.parquet import read_columns
 
-        monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
-        monkeypatch.setattr(gmbench.records.integrity, "dataset_cards", lambda: {"tiny": make_card()})
+        use_catalogue(monkeypatch, tiny_folder.parent, {"tiny": make_card()})
         columns = read_columns(tiny_folder / role_path("test"))
         kept = columns["source"] != "noisy"
         labels = (columns["source"][kept] == "blurred").astype(int)

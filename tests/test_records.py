@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
-from conftest import make_card
+from conftest import make_card, use_catalogue
 from test_contract import CODE, write_method
 
 import gmbench.data.cards
@@ -32,7 +32,7 @@ from gmbench.support.progress import Progress
 @pytest.fixture(autouse=True)
 def _small_dataset(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The small dataset is where embedded datasets are, and the others are not."""
-    monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
+    use_catalogue(monkeypatch, tiny_folder.parent)
     monkeypatch.setattr(gmbench.leaderboard.pages, "registered_cards", dict)
 
 
@@ -47,7 +47,7 @@ def committed(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("leaderboards")
     cache = Cache(tmp_path_factory.mktemp("cache"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
+        use_catalogue(patch, tiny_folder.parent)
         for method in ("durall20", "mccloskey18"):
             for setting in ("clean", "few-shot-10"):
                 for repetition in (0, 1):
@@ -334,7 +334,7 @@ class TestTampering:
         self, board: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Even if all records agree with each other, they must be about the dataset that is there."""
-        monkeypatch.setattr(gmbench.records.integrity, "dataset_cards", lambda: {"tiny": make_card()})
+        use_catalogue(monkeypatch, cards={"tiny": make_card()})
         assert len(read_entries(board / "results")) == 4
         for path in (board / "results").rglob("record.json"):
             edit(path, "identity", "dataset_revision", value="f" * 40)

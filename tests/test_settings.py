@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SOURCES, image_set, make_card, make_images, write_dataset
+from conftest import SOURCES, image_set, make_card, make_images, use_catalogue, write_dataset
 
 import gmbench.data.cards
 import gmbench.protocol.laundering
@@ -155,8 +155,7 @@ class TestTransfer:
         card = make_card("other", per_source=30)
         sources = {"coarse": card.sources["noisy"], "blurred": card.sources["blurred"]}
         card = card.model_copy(update={"sources": sources})
-        monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", tmp_path)
-        monkeypatch.setattr(gmbench.data.cards, "registered_cards", lambda: {"other": card, "tiny": tiny.card})
+        use_catalogue(monkeypatch, tmp_path, {"other": card, "tiny": tiny.card})
         folder = write_dataset(tmp_path / "other", card, first_seed=10)
         return load_dataset(card, Cache(), Progress(), folder)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
-from conftest import SOURCES, make_card, write_dataset
+from conftest import SOURCES, make_card, use_catalogue, write_dataset
 from test_checking import fill_in
 
 import gmbench.attributors
@@ -127,8 +127,7 @@ def test_transfer_where_two_datasets_share_a_generative_model(  # type: ignore[n
     (home / "tiny").symlink_to(tiny_folder)
     cards = {"tiny": make_card(), "other": make_card("other", per_source=40)}
     write_dataset(home / "other", cards["other"], first_seed=10)
-    monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", home)
-    monkeypatch.setattr(gmbench.data.cards, "registered_cards", lambda: cards)
+    use_catalogue(monkeypatch, home, cards)
     monkeypatch.setattr(gmbench.submissions.submit, "SETTINGS", ("clean",))
     assert command("submit", "mccloskey18", "--datasets", "tiny,other", *SUBMIT[2:])[0] == 0
     found = {"/".join(path.parts[-5:-3]) for path in checkout.glob("leaderboards/results/*/*/*/*/record.json")}

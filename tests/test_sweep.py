@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_card, write_dataset
+from conftest import make_card, use_catalogue, write_dataset
 from test_contract import CODE, write_method
 
 import gmbench.data.cards
@@ -31,8 +31,7 @@ def _two_datasets(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     (home / "tiny").symlink_to(tiny_folder)
     cards: dict[str, DatasetCard] = {"tiny": make_card(), "other": make_card("other", per_source=40)}
     write_dataset(home / "other", cards["other"], first_seed=10)
-    monkeypatch.setattr(gmbench.data.cards, "EMBEDDED", home)
-    monkeypatch.setattr(gmbench.data.cards, "registered_cards", lambda: cards)
+    use_catalogue(monkeypatch, home, cards)
 
 
 class TestSweep:

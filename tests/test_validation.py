@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
-from conftest import make_card
+from conftest import make_card, use_catalogue
 from rich.console import Console
 
 import gmbench.data.cards
 import gmbench.runs.reproduce
-from gmbench.cli.show import print_validated
+from gmbench.cli.printing import print_validated
 from gmbench.records.command import cell_of
 from gmbench.records.store import read_predictions, read_record
 from gmbench.registry import find_method
@@ -33,7 +33,7 @@ def honest(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Records of a method, two repetitions: do not change them, copy them."""
     home = tmp_path_factory.mktemp("honest")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gmbench.data.cards, "EMBEDDED", tiny_folder.parent)
+        use_catalogue(patch, tiny_folder.parent)
         for repetition in (0, 1):
             asked = Run(find_method("mccloskey18"), make_card(), "clean", repetition)
             perform(asked, home / "results", Progress(), Cache(home / "cache"))

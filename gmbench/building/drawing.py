@@ -12,6 +12,7 @@ import numpy as np
 from gmbench.building.matching import matched_to_reals
 from gmbench.building.reals import Reals, distinct
 from gmbench.data.cards import DatasetCard, find_dataset
+from gmbench.data.dataset import load_dataset
 from gmbench.errors import DataError, NotFoundError
 from gmbench.generators.training import read_description, sample_generator
 from gmbench.support.cache import Cache
@@ -67,8 +68,8 @@ def draw_images(
     raise AssertionError("unreachable")
 
 
-def weights_folder(name: str) -> Path:
-    """The folder of a generator that comes with a dataset, by a name such as `gm-garments/dcgan`.
+def draw_from_dataset(name: str, n: int, seed: int, *, device: str, progress: Progress) -> np.ndarray:
+    """`n` images of a generator that comes with a dataset, by a name such as `gm-garments/dcgan`, drawn as for it.
 
     Raises:
         NotFoundError: there is no such dataset or source.
@@ -83,7 +84,8 @@ def weights_folder(name: str) -> Path:
     if folder is None:
         there = sorted(path.name for path in (card.folder / WEIGHTS).glob("*") if path.is_dir())
         raise DataError(f"{slug} brings no weights of {source}. It has: {', '.join(there) or 'none'}.")
-    return folder
+    reals = load_dataset(card, Cache(), progress)["manifold"].pixels() if card.plan.candidates > 1 else None
+    return draw_images(folder, n, seed, device=device, progress=progress, reals=reals, candidates=card.plan.candidates)
 
 
 def shipped_weights(card: DatasetCard, source: str) -> Path | None:

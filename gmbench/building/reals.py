@@ -274,7 +274,7 @@ def _photograph_pools(card: DatasetCard) -> RealPools:
         first = _dealt(_textured_cells(photograph), FIRST_EDITION_CELLS, random)
         cells = [cell for pool in ("test", "val", "train", "free") for cell in first[pool]]
         for pool, own in _cut(cells, CELL_SHARES).items():
-            n = -(-wanted[pool] // len(PHOTOGRAPHS))
+            n = max(1, -(-wanted[pool] // len(PHOTOGRAPHS)))
             crops, regions = zip(*(_crop(photograph, own, card.resolution, random) for _ in range(n)), strict=True)
             labels = np.array([f"{name}:{row}:{column}" for row, column in regions])
             drawn[pool].append(Reals(np.stack(crops), np.full(n, name), labels))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from gmbench.data.catalogue import find_generator
-from gmbench.data.folders import CARDS, EMBEDDED, data_folder
+from gmbench.data.folders import catalogue_folder, data_folder
 from gmbench.errors import DataError, NotFoundError
 from gmbench.support.schema import Strict, first_problem
 
@@ -165,7 +165,7 @@ class DatasetCard(Strict):
     @property
     def folder(self) -> Path:
         """Where an embedded dataset's files are."""
-        return EMBEDDED / self.slug
+        return catalogue_folder() / "embedded" / self.slug
 
     @property
     def repository(self) -> str:
@@ -195,16 +195,20 @@ def read_card(path: Path) -> DatasetCard:
         raise DataError(f"dataset card {path}: {first_problem(error)}") from error
 
 
-@cache
 def registered_cards() -> dict[str, DatasetCard]:
     """The cards that come with gmbench by slug."""
-    cards = [read_card(path) for path in sorted(CARDS.glob("*.toml"))]
+    return dict(_cards_in(catalogue_folder() / "cards"))
+
+
+@cache
+def _cards_in(folder: Path) -> dict[str, DatasetCard]:
+    cards = [read_card(path) for path in sorted(folder.glob("*.toml"))]
     return {card.slug: card for card in cards}
 
 
 def dataset_cards() -> dict[str, DatasetCard]:
     """The cards of all known datasets by slug: those that come with gmbench, then those that were imported here."""
-    cards = dict(registered_cards())
+    cards = registered_cards()
     for path in sorted(data_folder().glob(f"*/{CARD}")):
         cards.setdefault(path.parent.name, read_card(path))
     return cards

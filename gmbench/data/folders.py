@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-CARDS = Path(__file__).parent / "cards"
-EMBEDDED = Path(__file__).parent / "embedded"
+
+def catalogue_folder() -> Path:
+    """What holds `cards/` and `embedded/`: this package's own, or the folder that `GMBENCH_CATALOGUE` names."""
+    return Path(os.environ.get("GMBENCH_CATALOGUE") or Path(__file__).parent)
 
 
 def data_folder() -> Path:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 
 from gmbench.data.cards import REAL, ROLES, UNKNOWN, DatasetCard
-from gmbench.data.importing.importer import QUARANTINE
 from gmbench.data.manifest import Manifest
+
+QUARANTINE = "quarantine.jsonl"
 
 
 def hub_metadata(title: str, licence: Mapping[str, str], role_files: str) -> str:

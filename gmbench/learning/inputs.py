@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from gmbench.data.images import ImageSet
-from gmbench.learning.network_attributor import BATCH
 from gmbench.manifold.rgb import RGB
 from gmbench.networks.resnet import channel_moments
 from gmbench.support.cache import Cache
 from gmbench.support.digests import harness_sha256
 from gmbench.support.files import sha256_file
 from gmbench.support.progress import Progress
+
+BATCH = 256
 
 
 class Pixels:

@@ -15,8 +15,6 @@ from gmbench.learning.inputs import Inputs
 from gmbench.learning.training import TrainingOptions, apply_network, train_classifier
 from gmbench.networks.attribution import FeatureNetwork
 
-BATCH = 256
-
 
 class NetworkAttributor(Attributor):
     """Trains one network on what it sees of images, and leaves the answers to it.
