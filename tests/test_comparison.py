@@ -14,7 +14,7 @@ from conftest import make_card, use_catalogue
 from test_contract import write_method
 
 from gmbench.evaluators.significance import paired_difference
-from gmbench.records.comparison import Comparison
+from gmbench.records.comparison import WHICH_IS_WHICH, Comparison
 from gmbench.records.rows import read_entries
 from gmbench.registry import find_method
 from gmbench.runs.runner import Run, perform
@@ -66,14 +66,35 @@ class TestVerdict:
             (verdict(right(900), right(700)), "one", "two"),
             (verdict(right(700), right(900)), "two", "one"),
         ]:
-            start = rf"{better} is better than {worse} by 20.0 percentage points"
-            match = re.fullmatch(start + r" \(([\d.]+) to ([\d.]+)\) on these 1,000 test images\.", said)
+            start = rf"With these seeds, {better} is better than {worse} by 20.0 percentage points"
+            match = re.match(start + r" \(([\d.]+) to ([\d.]+)\) on these 1,000 test images\. ", said)
             assert match
             assert 17 < float(match[1]) < 20 < float(match[2]) < 23
 
     def test_what_chance_can_do_is_not_called_better(self) -> None:
         """Three images of a thousand."""
-        assert verdict(right(703), right(700)) == "one and two are not distinguishable on these 1,000 test images."
+        said = verdict(right(703), right(700))
+        assert said.startswith("With these seeds, one and two are not distinguishable on these 1,000 test images. ")
+
+    def test_one_sentence_says_which_is_which(self) -> None:
+        """After the answers with these seeds and with new ones; without three seeds of each there is no second."""
+        said = verdict(right(900), right(700))
+        assert "Of new seeds nothing is known: that takes 3 of each." in said
+        assert said.endswith(WHICH_IS_WHICH)
+
+    def test_new_seeds(self) -> None:
+        """200 images better on average: where seeds agree also with new ones, else with these alone."""
+        near, far = (np.concatenate([right(n) for n in counts]) for counts in ((895, 900, 905), (750, 950, 1000)))
+        worse = np.concatenate([right(n) for n in (695, 700, 705)])
+        for said, better, other in [(verdict(near, worse), "one", "two"), (verdict(worse, near), "two", "one")]:
+            match = re.search(
+                rf"With new seeds, {better} is better than {other} by ([\d.]+) to ([\d.]+) points\.", said
+            )
+            assert match
+            assert 16 < float(match[1]) < 20 < float(match[2]) < 24
+        said = verdict(far, worse)
+        assert "With these seeds, one is better than two by 20.0 percentage points" in said
+        assert "With new seeds, they are not distinguishable." in said
 
     def test_many_small_wins_are_not_better(self) -> None:
         """Many images won by a tenth, few lost by a lot."""
@@ -97,15 +118,16 @@ class TestCommand:
         assert re.search(r"constant +33.3% +95 % interval .*, 1 seed *\n", out)
         assert f"+{100 * (learned.correct.mean() - 1 / 3):.1f} points" in out
         assert f"{paired.wins} / {paired.losses}" in out
-        assert f"{paired.p:.2g}" in out
+        assert re.search(rf"with these seeds +\S+ to \S+ +95 % interval; p = {paired.p:.2g} \(permutation test\)", out)
+        assert "with new seeds" not in out
         assert "durall20 is better than constant by" in out.splitlines()[-1]
-        assert out.endswith("on these 36 test images.\n")
+        assert "on these 36 test images." in out.splitlines()[-1]
 
     def test_entries_with_changed_parameters(self, command, results: Path) -> None:  # type: ignore[no-untyped-def]
         """They are named as on the leaderboard; an almost equal C makes no difference."""
         code, out, _ = command("compare", "durall20", "durall20+C=6.36", "--dataset", "tiny", "--results", str(results))
         assert code == 0
-        assert out.endswith("durall20 and durall20+C=6.36 are not distinguishable on these 36 test images.\n")
+        assert "durall20 and durall20+C=6.36 are not distinguishable on these 36 test images." in out.splitlines()[-1]
 
     @pytest.mark.parametrize(
         ("first", "second", "dataset", "setting", "words"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def write(results: Path, method: str, is_right: np.ndarray, **changes) -> Path: 
     identity = {
         "dataset": "tiny", "dataset_revision": "a" * 40, "roles_sha256": "b" * 64, "setting": "clean", "method": method,
         "method_sha256": "c" * 64, "parameters": {}, "given": {}, "repetition": 0, "seed": 1, "sources": sources,
-        "harness_sha256": "d" * 64, "evaluators_sha256": "e" * 64, "packages": {}, "device": "cpu",
+        "harness_sha256": "d" * 64, "evaluators_sha256": {}, "packages": {}, "device": "cpu",
         "tested_on": None, "tested_revision": None,
     }  # fmt: skip
     made_in = {
@@ -108,7 +109,10 @@ class TestAttribution:
         assert [row(page, method)[1] for method in ("manifpt-rgb", "durall20", "mccloskey18")] == [
             "**91.7**", "**90.8**", "33.3"
         ]  # fmt: skip
-        assert "`manifpt-rgb` has the highest accuracy (91.7 %); the tests do not separate it from `durall20`." in page
+        assert (
+            "`manifpt-rgb` has the highest accuracy (91.7 %); with these seeds, the tests do not separate it from "
+            "`durall20`. Of new seeds nothing is known: that takes 3 of each." in page
+        )
 
     def test_equal_results_are_both_first(self, results: Path) -> None:
         """Two methods with the same predictions are both bold, and neither is said to lead."""
@@ -153,9 +157,27 @@ class TestAttribution:
         page = self.page(results)
         assert row(page, "durall20")[1] == "**100.0**"
         assert row(page, "manifpt-rgb")[1] == "50.0"
-        assert "`durall20` leads with 100.0 %, and the tests separate it from all others" in page
-        assert "The best of `methods/`, `manifpt-rgb`, lies below the best of `baselines/`, `durall20`" in page
+        assert "`durall20` leads with 100.0 %, and with these seeds the tests separate it from all others" in page
+        assert "the next, `manifpt-rgb`, lies 50.0 points below." in page
+        assert "the best of `methods/`, `manifpt-rgb`, lies below the best of `baselines/`, `durall20`" in page
         assert "difference -50.0 points" in page
+
+    @pytest.mark.parametrize(
+        ("seeds", "words"),
+        [
+            ((100, 101, 102), "With new seeds, they do so too."),
+            ((70, 101, 119), "With new seeds, they do not separate it from `manifpt-rgb`."),
+        ],
+    )
+    def test_new_seeds(self, results: Path, seeds: tuple[int, ...], words: str) -> None:
+        """100 right on average against 60 is better with these seeds; with new ones, if the seeds are not far apart."""
+        for repetition, n in enumerate(seeds):
+            write(results, "durall20", right(n), repetition=repetition)
+            write(results, "manifpt-rgb", right(60), repetition=repetition)
+        page = self.page(results)
+        assert "with these seeds the tests separate it from all others; the next, `manifpt-rgb`, lies" in page
+        assert words in page
+        assert re.search(r"95 % interval -\S+ to -\S+, p < 0\.001; with new seeds -\S+ to -?\S+, p [=<] \S+\)", page)
 
     def test_released_code_is_left_out(self, results: Path) -> None:
         """Where the class `real` is free, a method is on no page, however good it looks."""
@@ -355,8 +377,19 @@ class TestSignificance:
         page = build_pages(results.parent)["significance.md"]
         assert row(page, "durall20")[1:] == ["+50.0*", "+50.8*"]
         assert row(page, "manifpt-rgb")[1:] == ["-", "+0.8"]
-        assert "The tests separate 2 of 3 pairs." in page
+        assert "With these seeds, the tests separate 2 of 3 pairs; of new seeds nothing is known" in page
         assert "the method is ahead in 0 and the baseline in 1; 1 are undecided" in page
+
+    def test_marks_of_new_seeds(self, results: Path) -> None:
+        """Two stars where seeds agree that 110 right are more than 60; one where a method's seeds lie far apart."""
+        for repetition, (first, second, third) in enumerate(((110, 40, 20), (111, 60, 20), (112, 80, 21))):
+            write(results, "durall20", right(first), repetition=repetition)
+            write(results, "manifpt-rgb", right(second), repetition=repetition)
+            write(results, "mccloskey18", right(third), repetition=repetition)
+        page = build_pages(results.parent)["significance.md"]
+        assert row(page, "durall20")[1:] == ["+42.5*", "+75.6**"]
+        assert row(page, "manifpt-rgb")[1:] == ["-", "+33.1*"]
+        assert "the tests separate 3 of 3 pairs; with new seeds 1." in page
 
     def test_mean_ranks(self, results: Path) -> None:
         """Always first, second, third on four seeds: ranks 1, 2, 3, and Friedman's statistic is N (k - 1) = 8."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -225,13 +226,16 @@ class TestEvaluate:
         return tmp_path / "tiny" / "clean" / "mccloskey18" / "0"
 
     def test_an_honest_record(self, command, folder: Path) -> None:  # type: ignore[no-untyped-def]
-        """All scores come out again, with the features that the run left."""
+        """All scores come out again, with the features that the run left; every one that is compared is shown."""
         code, printed, _ = command("evaluate", str(folder))
         assert code == 0
         assert "differs" not in printed
         assert "no longer in the cache" not in printed
+        names = [line.split()[0] for line in printed.split("\n\n")[0].splitlines()[1:]]
+        assert f"{len(names)} scores compared" in printed
+        assert {"accuracy.low", "accuracy.recall.real", "accuracy.confusion", "calibration.risk", "fdr.sd"} <= {*names}
 
-    @pytest.mark.parametrize(("group", "field"), [("accuracy", "accuracy"), ("detection", "auroc"), ("fdr", "ratio")])
+    @pytest.mark.parametrize(("group", "field"), [("accuracy", "accuracy"), ("detection", "auroc"), ("fdr", "sd")])
     def test_a_score_raised_by_hand(self, command, folder: Path, group: str, field: str) -> None:  # type: ignore[no-untyped-def]
         """It is named, exit code 1; with --write the record gets the true scores back."""
         path, true = folder / "record.json", read_record(folder)
@@ -240,41 +244,76 @@ class TestEvaluate:
         path.write_text(json.dumps(content))
         code, printed, _ = command("evaluate", str(folder))
         assert code == 1
-        assert "0.999" in printed
-        assert "differs" in printed
+        assert re.search(rf"\n{group}.{field} +0.999 .* differs *\n", printed)
+        assert f"these are not those of its predictions and features: {group}.{field} (0.999, now " in printed
         assert command("evaluate", str(folder), "--write")[0] == 0
         assert read_record(folder).scores == true.scores
 
+    @pytest.mark.parametrize(("change", "code"), [(1e-16, 0), (1e-10, 0), (1e-8, 1)])
+    def test_rounding_is_no_difference(self, command, folder: Path, change: float, code: int) -> None:  # type: ignore[no-untyped-def]
+        """Another number of threads sums in another order: up to 1e-9 scores are the same, what is more is shown."""
+        path = folder / "record.json"
+        content = json.loads(path.read_text())
+        content["scores"]["fdr"]["sd"] += change
+        content["scores"]["calibration"]["risk"][3] += change
+        path.write_text(json.dumps(content))
+        found, printed, _ = command("evaluate", str(folder))
+        assert found == code
+        assert printed.count("differs") == 2 * code
+        assert ("differs: 1 of 10 numbers" in printed) == bool(code)
+
     def test_without_features(self, command, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-        """With an empty cache the predictions alone are scored, and that is said."""
+        """With an empty cache the predictions alone are scored, and that is said; FDR is not shown as compared."""
         monkeypatch.setenv("GMBENCH_CACHE", str(tmp_path / "empty"))
         code, printed, _ = command("evaluate", str(folder))
         assert code == 0
-        assert "no longer in the cache" in printed
+        assert "FDR and NMI are the record's: its features are no longer in the cache" in printed
+        assert "fdr." not in printed
 
     def test_scores_of_other_evaluators(  # type: ignore[no-untyped-def]
         self, command, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        """With features the record is brought up to date; without, FDR would pass for theirs, and that is refused."""
-        path, now = folder / "record.json", read_record(folder).identity.evaluators_sha256
+        """Without features, what follows from predictions is brought up to date, and FDR and NMI keep the digest of the
+        code that made them; with features these are too."""
+        path, true = folder / "record.json", read_record(folder)
         content = json.loads(path.read_text())
-        content["identity"]["evaluators_sha256"] = "0" * 64
+        content["identity"]["evaluators_sha256"] = dict.fromkeys(true.identity.evaluators_sha256, "0" * 64)
+        content["scores"]["accuracy"]["low"] = content["scores"]["fdr"]["sd"] = 0.5
         path.write_text(json.dumps(content))
         cache = os.environ["GMBENCH_CACHE"]
         monkeypatch.setenv("GMBENCH_CACHE", str(tmp_path / "empty"))
-        code, _, err = command("evaluate", str(folder), "--write")
-        assert code == 2
-        assert "features are no longer in the cache" in err
-        assert read_record(folder).identity.evaluators_sha256 == "0" * 64
+        assert command("evaluate", str(folder), "--write")[0] == 0
+        written, now = read_record(folder), true.identity.evaluators_sha256
+        assert written.identity.evaluators_sha256 == now | {"fdr": "0" * 64, "nmi": "0" * 64}
+        assert written.scores.accuracy == true.scores.accuracy
+        assert written.scores.fdr is not None
+        assert written.scores.fdr.sd == 0.5
         monkeypatch.setenv("GMBENCH_CACHE", cache)
         assert command("evaluate", str(folder), "--write")[0] == 0
-        assert read_record(folder).identity.evaluators_sha256 == now
+        assert read_record(folder) == true
+
+    def test_many_records(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """A line for each below a folder; one that is wrong is named with what differs."""
+        for seed in ("0", "1"):
+            command("run", "--method", "mccloskey18", "--dataset", "tiny", "--seed", seed, "--out", str(tmp_path))
+        code, printed, _ = command("evaluate", str(tmp_path))
+        assert code == 0
+        assert printed.count("scores compared\n") == 2
+        path = tmp_path / "tiny" / "clean" / "mccloskey18" / "1" / "record.json"
+        content = json.loads(path.read_text())
+        content["scores"]["accuracy"]["recall"]["real"] = 0.999
+        path.write_text(json.dumps(content))
+        code, printed, _ = command("evaluate", str(tmp_path))
+        assert code == 1
+        assert printed.startswith("ok  ")
+        assert re.search(r"\nWRONG  \S+1: .*accuracy.recall.real \(0.999, now ", printed)
+        assert printed.endswith("2 records, 1 wrong\n")
 
     def test_nothing_there(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
         """One line."""
         code, _, err = command("evaluate", str(tmp_path / "nowhere"))
         assert code == 2
-        assert "record.json is missing" in err
+        assert "no record at" in err
 
 
 def test_peak_memory_is_of_the_run(tmp_path: Path) -> None:

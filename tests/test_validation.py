@@ -163,16 +163,26 @@ def test_repetitions_of_different_code_do_not_share_a_row(results: Path, folder:
     assert "identity.method_sha256" in " ".join(p for of_record in validate([results]) for p in of_record.problems)
 
 
-@pytest.mark.parametrize("field", ["method_sha256", "harness_sha256", "evaluators_sha256"])
-def test_code_that_changed_since_is_a_warning_that_says_what_to_run(folder: Path, field: str) -> None:
+@pytest.mark.parametrize("keys", [("method_sha256",), ("harness_sha256",), ("evaluators_sha256", "nmi")])
+def test_code_that_changed_since_is_a_warning_that_says_what_to_run(folder: Path, keys: tuple[str, ...]) -> None:
     """The record is still true of its own code."""
-    edit(folder, "identity", field, value="0" * 64)
+    edit(folder, "identity", *keys, value="0" * 64)
     (of_record,) = validate([folder])
     assert of_record.ok
     assert any(
         "Run again: gmbench run --method mccloskey18 --dataset tiny --setting clean --seed 0 --device cpu" in warning
         for warning in of_record.warnings
     )
+
+
+def test_code_of_what_is_computed_anew_does_not_matter(results: Path, folder: Path) -> None:
+    """Scores that follow from predictions are compared with those of the code that is here; FDR's code must be one."""
+    edit(folder, "identity", "evaluators_sha256", "accuracy", value="0" * 64)
+    assert all(of_record.ok for of_record in validate([results]))
+    assert "the code of" not in " ".join(warning for of_record in validate([results]) for warning in of_record.warnings)
+    edit(folder, "identity", "evaluators_sha256", "fdr", value="0" * 64)
+    said = " ".join(problem for of_record in validate([results]) for problem in of_record.problems)
+    assert "field 'identity.evaluators_sha256.fdr'" in said
 
 
 @pytest.mark.parametrize(("field", "value"), [("git_commit", None), ("git_dirty", True)])

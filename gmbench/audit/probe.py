@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gmbench.evaluators.accuracy import bootstrap_interval
+from gmbench.evaluators.accuracy import accuracy_interval
 from gmbench.manifold.projection import BATCH
 from gmbench.support.progress import Progress
 from gmbench.support.seeds import seed_from
@@ -47,7 +47,7 @@ def check_probe(images: AuditedImages, bound: float, progress: Progress) -> Chec
     allowed = chance + bound * (1 - chance)
     together = correct(slice(None))
     recall = {source: float(together[labels[test] == source].mean()) for source in np.unique(labels[test]).tolist()}
-    low, high = bootstrap_interval(together)
+    low, high = accuracy_interval(together)
     accuracy = float(together.mean())
     alone = {name: float(correct(columns).mean()) for name, columns in STATISTICS.items()}
     telling = max(alone, key=alone.__getitem__)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +18,7 @@ from gmbench.data.catalogue import catalogue
 from gmbench.data.locations import state_of
 from gmbench.data.manifest import read_manifest, stored_card
 from gmbench.errors import NotFoundError
+from gmbench.records.scoring import Compared
 from gmbench.registry import Method, methods
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
     from gmbench.audit.report import AuditReport
     from gmbench.data.importing.importer import Report
+    from gmbench.evaluators.significance import NewSeeds, PairedDifference
     from gmbench.records.comparison import Comparison
-    from gmbench.records.schema import Scores
     from gmbench.records.scoring import Evaluation
     from gmbench.runs.reproduce import Rerun
     from gmbench.runs.runner import Outcome
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 MANY = 20
 """Of more records, not each one has a line."""
+
+SMALLEST_P = 1e-12
+"""What is smaller is no more than rounding."""
 
 
 def print_methods(console: Console) -> None:
@@ -161,11 +165,18 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         seeds = f"{len(entry.records)} seed{'s' if len(entry.records) > 1 else ''}"
         interval = f"95 % interval {low:.1%} to {high:.1%}, {seeds}"
         table.add_row(entry.name, f"{entry.accuracies.mean():.1%}", interval)
-    interval = f"95 % interval {100 * paired.low:+.1f} to {100 * paired.high:+.1f}"
-    table.add_row("difference", f"{100 * paired.difference:+.1f} points", interval)
+    table.add_row("difference", f"{100 * paired.difference:+.1f} points", "")
     table.add_row("wins / losses", f"{paired.wins} / {paired.losses}", f"of {comparison.images:,} test images")
     once = len(comparison.first.records) == len(comparison.second.records) == 1
-    table.add_row("p", f"{paired.p:.2g}", "McNemar's exact test" if once else "exact paired permutation test")
+    answers: dict[str, tuple[PairedDifference | NewSeeds, str]] = {
+        "these seeds": (paired, "McNemar's test" if once else "permutation test")
+    }
+    if paired.new_seeds is not None:
+        answers["new seeds"] = paired.new_seeds, "t-test"
+    for seeds, (answer, test) in answers.items():
+        interval = f"{100 * answer.low:+.1f} to {100 * answer.high:+.1f}"
+        p = f"p = {answer.p:.2g}" if answer.p >= SMALLEST_P else f"p < {SMALLEST_P:.0e}"
+        table.add_row(f"with {seeds}", interval, f"95 % interval; {p} ({test})")
     console.print(table, highlight=False)
     console.print(f"\n{comparison.verdict}", highlight=False, soft_wrap=True)
 
@@ -212,30 +223,55 @@ def print_rerun(console: Console, again: Rerun) -> None:
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """The scores in a record beside those that its predictions and features give now."""
+    """Every score that was computed anew, beside the record's; then what differs, and what was not computed."""
     table = Table("score", "record", "now", "", box=None, pad_edge=False)
-    before, now = (_leading_figures(scores) for scores in (evaluation.record.scores, evaluation.scores))
-    for name, value in before.items():
-        table.add_row(name, f"{value:.6g}", f"{now[name]:.6g}", "" if now[name] == value else "differs")
+    for score in evaluation.compared:
+        table.add_row(score.name, *_cells(score))
     console.print(table, highlight=False)
-    if not evaluation.with_features:
-        console.print("Features are no longer in the cache: FDR and NMI are the record's.", highlight=False)
-    if evaluation.scores != evaluation.record.scores:
-        console.print("The record's scores are not those of its predictions and features.", highlight=False)
+    console.print(f"\n{_evaluated(evaluation)}", highlight=False, soft_wrap=True)
 
 
-def _leading_figures(scores: Scores) -> dict[str, float]:
-    return {
-        "accuracy": scores.accuracy.accuracy,
-        "balanced accuracy": scores.accuracy.balanced,
-        "macro F1": scores.accuracy.macro_f1,
-        "AUROC": scores.detection.auroc,
-        "average precision": scores.detection.average_precision,
-        "calibration error": scores.calibration.ece,
-        "risk-coverage area": scores.calibration.aurc,
-        **({} if scores.fdr is None else {"FDR": scores.fdr.ratio}),
-        **{f"NMI {name}": alignment.nmi for name, alignment in scores.nmi.items()},
-    }
+def print_evaluations(console: Console, evaluations: Mapping[Path, Evaluation]) -> None:
+    """A line per record, by its folder, and how many are wrong."""
+    for folder, evaluation in evaluations.items():
+        mark = "WRONG" if evaluation.differing else "ok"
+        console.print(f"{mark}  {folder}: {_evaluated(evaluation)}", highlight=False, markup=False, soft_wrap=True)
+    wrong = sum(bool(evaluation.differing) for evaluation in evaluations.values())
+    console.print(f"\n{len(evaluations)} records, {wrong} wrong", highlight=False)
+
+
+def _evaluated(evaluation: Evaluation) -> str:
+    """How many scores were compared, which differ, and that FDR and NMI were not computed if they were not."""
+    parts = [f"{len(evaluation.compared)} scores compared"]
+    if differing := evaluation.differing:
+        names = [f"{score.name} ({before}, now {now})" for score in differing for before, now, _ in [_cells(score)]]
+        parts.append(f"these are not those of its predictions and features: {', '.join(names)}")
+    if not evaluation.with_features and evaluation.scores.fdr is not None:
+        parts.append("FDR and NMI are the record's: its features are no longer in the cache")
+    return "; ".join(parts)
+
+
+def _cells(score: Compared) -> tuple[str, str, str]:
+    """A score as it was and as it is, and whether it differs; of lists, how many numbers, or the first that differ."""
+    if not isinstance(score.before, list) or not isinstance(score.now, list):
+        return _figure(score.before), _figure(score.now), "" if score.is_same else "differs"
+    before, now = _flat(score.before), _flat(score.now)
+    lengths = f"{len(before)} numbers", f"{len(now)} numbers"
+    if score.is_same or len(before) != len(now):
+        return *lengths, "" if score.is_same else "differs"
+    pairs = [pair for pair in zip(before, now, strict=True) if not Compared(score.name, *pair).is_same]
+    first, second = pairs[0]
+    return _figure(first), _figure(second), f"differs: {len(pairs)} of {lengths[0]}, the first is shown"
+
+
+def _flat(values: list[Any]) -> list[Any]:
+    """The numbers of a list, or of a list of lists."""
+    return [number for row in values for number in (row if isinstance(row, list) else [row])]
+
+
+def _figure(value: object) -> str:
+    """A score in a few characters: numbers with ten digits, so that what differs can be seen to."""
+    return f"{value:.10g}" if isinstance(value, float) else "-" if value is None else str(value)
 
 
 def _print_method(console: Console, method: Method) -> None:

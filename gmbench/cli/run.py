@@ -104,21 +104,30 @@ def sweep(
 
 @app.command(rich_help_panel=RUN)
 def evaluate(
-    record: Annotated[Path, typer.Argument(help="A record's folder.")],
-    write: Annotated[bool, typer.Option("--write", help="Replace the record's scores by these.")] = False,
+    paths: Annotated[list[Path], typer.Argument(help="Records, or folders that hold some.")],
+    write: Annotated[bool, typer.Option("--write", help="Replace the scores of each record by these.")] = False,
 ) -> None:
-    """Compute a record's scores anew from its predictions and cached features. Exit code 1 if they differ."""
-    from gmbench.cli.printing import print_evaluation
-    from gmbench.records.scoring import evaluate as evaluate_record
-    from gmbench.records.store import replace_scores
-    from gmbench.support.digests import evaluators_sha256
+    """Compute scores anew from a record's predictions and cached features. Exit code 1 if they differ.
 
-    evaluation = evaluate_record(record, progress())
-    print_evaluation(console(), evaluation)
+    FDR and NMI need features; where these are no longer in the cache, both stay as they are.
+    """
+    from gmbench.cli.printing import print_evaluation, print_evaluations
+    from gmbench.records.scoring import evaluate as evaluate_record
+    from gmbench.records.store import record_folders, replace_scores
+    from gmbench.support.digests import evaluator_sha256
+
+    bar = progress()
+    evaluations = {folder: evaluate_record(folder, bar) for path in paths for folder in record_folders(path)}
+    if len(evaluations) == 1:
+        print_evaluation(console(), *evaluations.values())
+    else:
+        print_evaluations(console(), evaluations)
     if write:
-        replace_scores(record, evaluation.scores, evaluators_sha256(), evaluation.with_features)
-        console().print(f"wrote {record}", highlight=False, soft_wrap=True)
-    elif evaluation.scores != evaluation.record.scores:
+        for folder, evaluation in evaluations.items():
+            digests = {name: evaluator_sha256(name) for name in evaluation.computed}
+            replace_scores(folder, evaluation.scores, digests)
+        console().print(f"wrote {len(evaluations)} record{'s' if len(evaluations) > 1 else ''}", highlight=False)
+    elif any(evaluation.differing for evaluation in evaluations.values()):
         raise typer.Exit(1)
 
 

@@ -69,6 +69,8 @@ def frechet_distance_ratio(features: np.ndarray, labels: np.ndarray, halvings: i
         ValueError: fewer than two sources, a source with fewer than four images, or features that are the same for all
             images of each source, which leaves nothing to divide by.
     """
+    from threadpoolctl import threadpool_limits
+
     features = np.asarray(features, dtype=np.float64)
     sources, counts = np.unique(labels, return_counts=True)
     if len(sources) < 2 or counts.min() < 4:
@@ -77,13 +79,15 @@ def frechet_distance_ratio(features: np.ndarray, labels: np.ndarray, halvings: i
     random = np.random.default_rng(seed)
     rows_of = [np.flatnonzero(labels == source) for source in sources]
     between, within = np.empty(halvings), np.empty(halvings)
-    for h in range(halvings):
-        halves = []
-        for rows in rows_of:
-            drawn = random.permutation(rows)[: 2 * half]
-            halves.append((_fit(features[drawn[:half]]), _fit(features[drawn[half:]])))
-        within[h] = np.mean([_distance(one, other) for one, other in halves])
-        between[h] = np.mean([_distance(one[0], other[0]) for one, other in combinations(halves, 2)])
+    # With other numbers of threads, sums are rounded otherwise; and threads that wait for each other take longer.
+    with threadpool_limits(1):
+        for h in range(halvings):
+            halves = []
+            for rows in rows_of:
+                drawn = random.permutation(rows)[: 2 * half]
+                halves.append((_fit(features[drawn[:half]]), _fit(features[drawn[half:]])))
+            within[h] = np.mean([_distance(one, other) for one, other in halves])
+            between[h] = np.mean([_distance(one[0], other[0]) for one, other in combinations(halves, 2)])
     if not within.all():
         raise ValueError("FDR needs features that vary within sources")
     ratios = between / within

@@ -47,6 +47,7 @@ def design_alignment(
     """
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
+    from threadpoolctl import threadpool_limits
 
     features = np.asarray(features, dtype=np.float64)
     random = np.random.default_rng(seed)
@@ -61,7 +62,9 @@ def design_alignment(
             continue
         key = (k, *designed)
         if key not in clusterings:
-            clusterings[key] = KMeans(k, n_init=RESTARTS, random_state=seed).fit_predict(features[kept])
+            # With other numbers of threads, sums are rounded otherwise, and another restart may come out best.
+            with threadpool_limits(1):
+                clusterings[key] = KMeans(k, n_init=RESTARTS, random_state=seed).fit_predict(features[kept])
         clusters = clusterings[key]
         dealt = []
         for _ in range(DEALINGS):

@@ -36,8 +36,9 @@ As Table 2 of the ManiFPT paper; its published figures are in [paper.md](paper.m
   generative models. It is fitted on the training images of all sources and chosen on the validation images.
 - **On what**: the datasets of [datasets.md](datasets.md). All methods see the same images in the same roles.
 - **How sure**: each table has the spread over seeds and an interval over test images. An accuracy in **bold** is the
-  highest of its table or one that the tests do not separate from it (5 %, Holm-corrected); if only one is bold, it is
-  separated from all others. All pairs: [significance.md](significance.md).
+  highest of its table or one that the tests, with these seeds, do not separate from it (5 %, Holm-corrected for all
+  pairs of the table); if only one is bold, it is separated from all others. All pairs:
+  [significance.md](significance.md).
   {ABOUT_TESTS}
 {HOW_TO_REPRODUCE}
 - **What each method does**: its card, {{cards}}.
@@ -45,7 +46,7 @@ As Table 2 of the ManiFPT paper; its published figures are in [paper.md](paper.m
 Columns:
 
 - **Accuracy %** ↑: share of test images attributed to their true source, mean ± standard deviation over the seeds.
-- **95 %**: bootstrap interval of that mean over test images.
+- **95 %**: interval of that mean over test images: Wilson's, for as many images as the seeds together are worth.
 - **AUROC** ↑: real against generated, by the probability of `real`; 0.5 is chance, 1 is best.
 - **ECE** ↓: expected calibration error, how far probabilities are from the shares that are right; 0 is best.
 - **FDR** ↑: Fréchet distance ratio of the method's features, between sources over within sources, from random halves of

@@ -1,17 +1,26 @@
-"""What a table of accuracies shows, in two sentences computed from its entries, and the tests behind them."""
+"""What a table of accuracies shows, in sentences computed from its entries, and the tests behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from gmbench.evaluators.significance import LEVEL, PairedDifference, paired_difference, tied_with_best
+from gmbench.evaluators.significance import (
+    FEWEST_SEEDS,
+    LEVEL,
+    paired_difference,
+    tied_with_best,
+    with_new_seeds,
+)
 from gmbench.leaderboard.markdown import interval, listed, p_value, percent, signed
 from gmbench.records.rows import Entry
 
 ABOUT_TESTS = """\
-Methods are compared image by image on the same test images, by the share of seeds in which each is right: intervals
-  of differences are bootstraps over images, p is of an exact paired permutation test (McNemar's, with one seed each).
-  They speak of these seeds and of images like these, not of other datasets.\
+Methods are compared image by image on the same test images, by the share of seeds in which each is right: p is of an
+  exact paired permutation test (McNemar's, with one seed each), intervals of differences are Agresti and Min's. What is
+  said of two that were chosen by their scores is corrected for that choice.
+- **These seeds, new seeds**: what is said *with these seeds* is about the very models that were fitted, on other images
+  like these; *with new seeds* is about the methods, if they were fitted again, by a t-test on the spread over seeds and
+  images together, which takes three seeds of each. Neither speaks of other datasets.\
 """
 
 
@@ -21,19 +30,14 @@ def best_first(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def tied(entries: Sequence[Entry]) -> list[bool]:
-    """For each entry, whether it is the best or not separated from it (see `tied_with_best`)."""
+    """For each entry, whether it is the best or, with these seeds, not separated from it (see `tied_with_best`)."""
     return tied_with_best([entry.correct for entry in entries])
 
 
-def difference(first: Entry, second: Entry) -> PairedDifference:
-    """Accuracy of the first minus that of the second, on the same images."""
-    return paired_difference(first.correct, second.correct)
-
-
 def findings(entries: Sequence[Entry], known: Collection[str]) -> str:
-    """Two sentences on entries that were tested on the same images: who leads, and methods against baselines.
+    """What is to be said of entries that were tested on the same images: who leads, and methods against baselines.
 
-    A third one names those of the `known` methods that have no record there, of which the two say nothing.
+    A last sentence names those of the `known` methods that have no record there, of which the others say nothing.
     """
     absent = sorted(set(known) - {entry.method for entry in entries})
     rest = f" **Not run yet, and so not in these sentences: {listed(absent)}.**" if absent else ""
@@ -41,36 +45,53 @@ def findings(entries: Sequence[Entry], known: Collection[str]) -> str:
 
 
 def leading(entries: Sequence[Entry]) -> str:
-    """Who has the highest accuracy, and whether the tests separate it from the next."""
+    """Who has the highest accuracy, and whether the tests separate it from the next, with these seeds and with new."""
     first, *others = ranked = best_first(entries)
     score = f"{percent(first.accuracies.mean())} %"
     if not others:
         return f"`{first.name}` is the only one so far ({score})."
-    equals = [entry.name for entry, is_tied in zip(ranked, tied(ranked), strict=True) if is_tied and entry is not first]
+    with_new = _with_new_seeds(ranked)
+    equals = [entry.name for entry, is_tied in zip(others, tied(ranked)[1:], strict=True) if is_tied]
     if equals:
-        return f"`{first.name}` has the highest accuracy ({score}); the tests do not separate it from {listed(equals)}."
-    found = difference(first, others[0])
+        return (
+            f"`{first.name}` has the highest accuracy ({score}); with these seeds, the tests do not separate it from "
+            f"{listed(equals)}. {with_new}"
+        )
+    below = percent(first.accuracies.mean() - others[0].accuracies.mean())
     return (
-        f"`{first.name}` leads with {score}, and the tests separate it from all others; the next, `{others[0].name}`, "
-        f"lies {percent(found.difference)} points below (95 % interval {interval(found.low, found.high)})."
+        f"`{first.name}` leads with {score}, and with these seeds the tests separate it from all others; the next, "
+        f"`{others[0].name}`, lies {below} points below. {with_new}"
     )
+
+
+def _with_new_seeds(ranked: Sequence[Entry]) -> str:
+    """Whether the tests separate the first of some entries from the others with new seeds."""
+    first, *others = ranked
+    correct = [entry.correct for entry in ranked]
+    equals = [
+        entry.name
+        for entry, is_tied in zip(others, tied_with_best(correct, with_new_seeds)[1:], strict=True)
+        if is_tied
+    ]
+    if len(first.records) < FEWEST_SEEDS or max(len(entry.records) for entry in others) < FEWEST_SEEDS:
+        return f"Of new seeds nothing is known: that takes {FEWEST_SEEDS} of each."
+    return f"With new seeds, they {f'do not separate it from {listed(equals)}' if equals else 'do so too'}."
 
 
 def methods_and_baselines(entries: Sequence[Entry]) -> str:
-    """How the best of `methods/` compares with the best of `baselines/`.
-
-    The two are chosen by their scores, so p is multiplied by the number of pairs they were chosen from (Bonferroni).
-    """
+    """How the best of `methods/` compares with the best of `baselines/`, out of all pairs of one with the other."""
     ours, theirs = ([entry for entry in best_first(entries) if entry.kind == kind] for kind in ("method", "baseline"))
     if not ours or not theirs:
         return f"So far there is none of `{'baselines' if ours else 'methods'}/` to compare with."
-    found = difference(ours[0], theirs[0])
-    p = min(1.0, found.p * len(ours) * len(theirs))
+    found = paired_difference(ours[0].correct, theirs[0].correct, chosen_from=len(ours) * len(theirs))
     first, second = f"the best of `methods/`, `{ours[0].name}`", f"the best of `baselines/`, `{theirs[0].name}`"
     how_sure = (
-        f"difference {signed(found.difference)} points, 95 % interval {interval(found.low, found.high)}; {p_value(p)}, "
-        "corrected for the choice of the two"
+        f"difference {signed(found.difference)} points, 95 % interval {interval(found.low, found.high)}, "
+        f"{p_value(found.p)}"
     )
-    if p <= LEVEL:
-        return f"T{first[1:]}, lies {'above' if found.difference > 0 else 'below'} {second} ({how_sure})."
-    return f"The tests do not tell {first}, from {second} ({how_sure})."
+    if found.new_seeds is not None:
+        new = found.new_seeds
+        how_sure += f"; with new seeds {interval(new.low, new.high)}, {p_value(new.p)}"
+    if found.p <= LEVEL:
+        return f"With these seeds, {first}, lies {'above' if found.difference > 0 else 'below'} {second} ({how_sure})."
+    return f"With these seeds, the tests do not tell {first}, from {second} ({how_sure})."

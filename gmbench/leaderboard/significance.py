@@ -7,7 +7,15 @@ from itertools import combinations, groupby
 
 import numpy as np
 
-from gmbench.evaluators.significance import LEVEL, friedman_nemenyi, holm, paired_test
+from gmbench.evaluators.significance import (
+    FEWEST_SEEDS,
+    LEVEL,
+    accuracy_difference,
+    friedman_nemenyi,
+    separated,
+    with_new_seeds,
+    with_these_seeds,
+)
 from gmbench.leaderboard.findings import ABOUT_TESTS, best_first
 from gmbench.leaderboard.markdown import MISSING, NO_RECORDS, WRITTEN_BY, listed, p_value, page, signed, table
 from gmbench.records.rows import Entry
@@ -16,8 +24,8 @@ ABOUT = f"""\
 # Significance: which methods differ by more than chance?
 
 - **What is measured**: for each pair of methods, the difference of their accuracies in points, row minus column. Rows
-  and columns are sorted by accuracy; below the diagonal the same would stand with the other sign. `*`: the tests
-  separate the two (5 %, Holm-corrected for all pairs of the table).
+  and columns are sorted by accuracy; below the diagonal the same would stand with the other sign. `*`: with these
+  seeds, the tests separate the two (5 %, Holm-corrected for all pairs of the table); `**`: with new seeds too.
 - **On what**: the settings `few-shot-10` and `clean` of [attribution.md](attribution.md), the same records.
 - **How sure**:
   {ABOUT_TESTS}
@@ -47,32 +55,43 @@ def significance_page(entries: Sequence[Entry]) -> str:
 
 
 def _pairs(dataset: str, entries: list[Entry]) -> str:
-    pairs = list(combinations(range(len(entries)), 2))
-    found = [paired_test(entries[i].correct, entries[j].correct) for i, j in pairs]
-    separated = dict(zip(pairs, holm([p for _, p in found]) <= LEVEL, strict=True))
-    cells = [[""] * len(entries) for _ in entries]
-    for (i, j), (difference, _) in zip(pairs, found, strict=True):
-        cells[i][j] = f"{signed(difference)}{'*' if separated[i, j] else ''}"
-    for i in range(len(entries)):
-        cells[i][i] = MISSING
-    rows = [[f"{i + 1} `{entry.name}`", *cells[i][1:]] for i, entry in enumerate(entries)]
+    correct = [entry.correct for entry in entries]
+    with_these = separated(correct, with_these_seeds)
+    with_new = with_these & separated(correct, with_new_seeds)
+    marks = with_these.astype(int) + with_new
+    rows = [
+        [
+            f"{i + 1} `{entry.name}`",
+            *("" for _ in range(1, i)),
+            *([MISSING] if i else []),
+            *(
+                f"{signed(accuracy_difference(correct[i], correct[j]))}{'*' * marks[i, j]}"
+                for j in range(i + 1, len(entries))
+            ),
+        ]
+        for i, entry in enumerate(entries)
+    ]
     numbers = [str(i + 1) for i in range(1, len(entries))]
-    shown = table(["Row - column", *numbers], rows) if pairs else ""
-    return page(f"### {dataset}", _findings(entries, separated), shown)
+    shown = table(["Row - column", *numbers], rows) if numbers else ""
+    return page(f"### {dataset}", _findings(entries, with_these, with_new), shown)
 
 
-def _findings(entries: list[Entry], separated: dict[tuple[int, int], bool]) -> str:
+def _findings(entries: list[Entry], with_these: np.ndarray, with_new: np.ndarray) -> str:
     """How many pairs are separated, and how those of a method with a baseline end."""
-    if not separated:
+    pairs = list(combinations(range(len(entries)), 2))
+    if not pairs:
         return f"`{entries[0].name}` is the only one so far. There is no pair to compare."
-    mixed = [(i, j) for i, j in separated if {entries[i].kind, entries[j].kind} == {"method", "baseline"}]
+    mixed = [(i, j) for i, j in pairs if {entries[i].kind, entries[j].kind} == {"method", "baseline"}]
     ahead, behind = (
-        sum(separated[i, j] and entries[i].kind == kind for i, j in mixed) for kind in ("method", "baseline")
+        sum(bool(with_these[i, j]) and entries[i].kind == kind for i, j in mixed) for kind in ("method", "baseline")
     )
+    new = f"with new seeds {with_new.sum() // 2}"
+    if all(len(entry.records) < FEWEST_SEEDS for entry in entries):
+        new = f"of new seeds nothing is known, which takes {FEWEST_SEEDS} of each"
     return (
-        f"The tests separate {sum(separated.values())} of {len(separated)} pairs. In the {len(mixed)} pairs of one of "
-        f"`methods/` with one of `baselines/`, the method is ahead in {ahead} and the baseline in {behind}; "
-        f"{len(mixed) - ahead - behind} are undecided."
+        f"With these seeds, the tests separate {with_these.sum() // 2} of {len(pairs)} pairs; {new}. In the "
+        f"{len(mixed)} pairs of one of `methods/` with one of `baselines/`, with these seeds, the method is ahead in "
+        f"{ahead} and the baseline in {behind}; {len(mixed) - ahead - behind} are undecided."
     )
 
 

@@ -32,14 +32,14 @@ As Table 4 of the ManiFPT paper; its published figures are in [paper.md](paper.m
   kind of model trained on the images of dataset B. It is fitted and chosen on A, and attributes the test images of B.
 - **On what**: the sources that both datasets have; images of other sources are left out on both sides.
 - **How sure**: mean ± standard deviation over the seeds, and an interval over the test images. In **bold**, the highest
-  accuracy and those that the tests do not separate from it (5 %, Holm-corrected).
+  accuracy and those that the tests, with these seeds, do not separate from it (5 %, Holm-corrected for all pairs).
   {ABOUT_TESTS}
 {HOW_TO_REPRODUCE}
 
 Columns:
 
 - **On B %** ↑: accuracy on the test images of B, mean ± standard deviation over the seeds.
-- **95 %**: bootstrap interval of that mean over the test images of B.
+- **95 %**: interval of that mean over the test images of B: Wilson's, for as many images as the seeds are worth.
 - **On A %** ↑: accuracy in the setting `clean` on the test images of A that are of these sources, choosing among these
   alone. There the method was fitted on all sources of A.
 - **B - A** ↑: the difference of these two in points: what the change of dataset costs.

@@ -6,8 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gmbench.errors import NotFoundError, ParameterError
-from gmbench.evaluators.significance import LEVEL, PairedDifference, paired_difference
+from gmbench.evaluators.significance import FEWEST_SEEDS, LEVEL, PairedDifference, paired_difference
 from gmbench.records.rows import Entry, read_entries
+
+WHICH_IS_WHICH = (
+    "These seeds are the very models that were fitted; new seeds are the methods, if they were fitted again and tested "
+    "on other images."
+)
 
 
 @dataclass(frozen=True)
@@ -25,15 +30,39 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """One sentence: which is better by how much where p is at most 0.05, or that these images do not tell."""
+        """Three sentences: with these seeds, which is better by how much where p is at most 0.05, or that these images
+        do not tell; the same with new seeds; and which is which.
+        """
+        return f"{self._with_these_seeds} {self._with_new_seeds} {WHICH_IS_WHICH}"
+
+    @property
+    def _with_these_seeds(self) -> str:
         paired, on = self.paired, f"on these {self.images:,} test images"
         if paired.p > LEVEL:
-            return f"{self.first.name} and {self.second.name} are not distinguishable {on}."
-        better, worse, low, high = self.first.name, self.second.name, paired.low, paired.high
-        if paired.difference < 0:
-            better, worse, low, high = worse, better, -high, -low
-        by = f"{100 * abs(paired.difference):.1f} percentage points ({100 * low:.1f} to {100 * high:.1f})"
-        return f"{better} is better than {worse} by {by} {on}."
+            return f"With these seeds, {self.first.name} and {self.second.name} are not distinguishable {on}."
+        by = f"{100 * abs(paired.difference):.1f} percentage points ({self._gain(paired.low, paired.high)})"
+        return f"With these seeds, {self._better} by {by} {on}."
+
+    @property
+    def _with_new_seeds(self) -> str:
+        new = self.paired.new_seeds
+        if new is None:
+            return f"Of new seeds nothing is known: that takes {FEWEST_SEEDS} of each."
+        if new.p > LEVEL:
+            return "With new seeds, they are not distinguishable."
+        return f"With new seeds, {self._better} by {self._gain(new.low, new.high)} points."
+
+    @property
+    def _better(self) -> str:
+        names = self.first.name, self.second.name
+        better, worse = names if self.paired.difference > 0 else reversed(names)
+        return f"{better} is better than {worse}"
+
+    def _gain(self, low: float, high: float) -> str:
+        """An interval of the difference in points, as a gain of the better one."""
+        if self.paired.difference < 0:
+            low, high = -high, -low
+        return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def compare(first: str, second: str, results: Path, dataset: str, setting: str) -> Comparison:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,12 +14,10 @@ from gmbench.data.cards import dataset_cards
 from gmbench.data.manifest import read_manifest, role_path
 from gmbench.data.parquet import read_columns
 from gmbench.errors import RecordError
-from gmbench.records.schema import Record
-from gmbench.records.scoring import score_predictions
+from gmbench.records.schema import Identity, Record
+from gmbench.records.scoring import OF_FEATURES, compared, score_predictions
 from gmbench.records.store import RECORD, read_predictions
 from gmbench.support.schema import Strict
-
-ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,37 +68,26 @@ def check_scores(found: Found) -> None:
         )
     except ValueError as error:
         raise RecordError(f"{found.path}: its predictions cannot be scored: {error}.") from error
-    for name, ours in recomputed.items():
-        for field in type(ours).model_fields:
-            given, said = getattr(ours, field), getattr(getattr(found.record.scores, name), field)
-            if not _is_same(given, said):
-                raise RecordError(
-                    f"{found.path}: its predictions give {_short(given)}, the record says {_short(said)} "
-                    f"(field 'scores.{name}.{field}')."
-                )
-
-
-def _is_same(first: object, second: object) -> bool:
-    """Equality but for rounding, which depends on the machine's order of summation."""
-    if first == second:
-        return True
-    if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(_is_same(first[key], second[key]) for key in first)
-    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        return len(first) == len(second) and all(map(_is_same, first, second))
-    if isinstance(first, float) and isinstance(second, float):
-        return math.isclose(first, second, rel_tol=0, abs_tol=ROUNDING)
-    return False
+    groups = {name: of_group.model_dump() for name, of_group in recomputed.items()}
+    said = found.record.scores.model_dump(include=set(groups))
+    for of_score in compared(said, groups):
+        if not of_score.is_same:
+            raise RecordError(
+                f"{found.path}: its predictions give {_short(of_score.now)}, the record says {_short(of_score.before)} "
+                f"(field 'scores.{of_score.name}')."
+            )
 
 
 def check_row(members: list[Found]) -> None:
     """The records of a row are of the same code, parameters and packages.
 
+    Scores that follow from predictions are computed anew, so it does not matter by what code they were made.
+
     Raises:
         RecordError: two are not; the message names both, and the field.
     """
-    fields = ("parameters", "method_sha256", "harness_sha256", "evaluators_sha256", "packages")
-    _check_agreement(members, fields)
+    evaluators = (f"evaluators_sha256.{name}" for name in OF_FEATURES)
+    _check_agreement(members, ("parameters", "method_sha256", "harness_sha256", *evaluators, "packages"))
 
 
 def check_roles(found: Found) -> None:
@@ -228,12 +214,19 @@ def _check_agreement(members: list[Found], fields: tuple[str, ...]) -> None:
     first = members[0]
     for member in members:
         for field in fields:
-            ours, theirs = getattr(member.record.identity, field), getattr(first.record.identity, field)
+            ours, theirs = (_value(of_record.record.identity, field) for of_record in (member, first))
             if ours != theirs:
                 raise RecordError(
                     f"{member.path} does not belong with {first.path}: field 'identity.{field}' "
                     f"is {_short(ours)} and {_short(theirs)}. Run them again."
                 )
+
+
+def _value(identity: Identity, field: str) -> object:
+    """A field, or with a dot what is in one by its name."""
+    name, _, inner = field.partition(".")
+    value = getattr(identity, name)
+    return value.get(inner) if inner else value
 
 
 def _short(value: object) -> str:

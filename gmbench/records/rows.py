@@ -14,7 +14,7 @@ import numpy as np
 
 from gmbench.attributors import METHOD_FOLDERS
 from gmbench.data.cards import REAL, DatasetCard, dataset_cards
-from gmbench.evaluators.accuracy import bootstrap_interval
+from gmbench.evaluators.accuracy import accuracy_interval
 from gmbench.records.integrity import (
     check_revisions,
     check_roles,
@@ -97,8 +97,8 @@ class Entry:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """Bootstrap 95 % interval over test images of the accuracy averaged over repetitions."""
-        return bootstrap_interval(self.correct.mean(axis=0))
+        """95 % interval over test images of the accuracy averaged over these repetitions."""
+        return accuracy_interval(self.correct)
 
     @property
     def confusion(self) -> np.ndarray:

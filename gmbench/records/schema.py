@@ -14,7 +14,7 @@ from gmbench.evaluators.fdr import FDR
 from gmbench.evaluators.nmi import Alignment
 from gmbench.support.schema import Strict
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LONGEST_CHANGES = 120
 
 
@@ -50,7 +50,7 @@ class Identity(Strict):
 
     `given` are those of `parameters` that differ from the method's defaults. `tested_on` is another dataset than the
     one that the method was fitted on. `harness_sha256` is of the code that decides predictions and features,
-    `evaluators_sha256` of the code that makes scores from them. `precision` is that of the training of networks.
+    `evaluators_sha256` of the code that made each group of `Scores`. `precision` is that of the training of networks.
     """
 
     dataset: str
@@ -67,7 +67,7 @@ class Identity(Strict):
     seed: int
     sources: list[str]
     harness_sha256: str
-    evaluators_sha256: str
+    evaluators_sha256: dict[str, str]
     packages: dict[str, str]
     device: str
     precision: str = "32-true"

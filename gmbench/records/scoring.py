@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gmbench.data.cards import DatasetCard, find_dataset
-from gmbench.errors import MethodError
+from gmbench.errors import MethodError, RecordError
 from gmbench.evaluators.accuracy import attribution_accuracy
 from gmbench.evaluators.calibration import calibration
 from gmbench.evaluators.detection import detection
@@ -21,6 +22,11 @@ from gmbench.records.store import read_predictions, read_record
 from gmbench.support.cache import Cache, load_array
 from gmbench.support.files import replacing
 from gmbench.support.progress import Progress
+
+OF_PREDICTIONS, OF_FEATURES = ("accuracy", "detection", "calibration"), ("fdr", "nmi")
+"""The groups of `Scores` that follow from predictions alone, and those that need features."""
+ROUNDING = 1e-9
+"""Scores that are nearer than this, by themselves or relative to their size, differ by the order of summation only."""
 
 
 def score(
@@ -62,6 +68,19 @@ def score_predictions(probabilities: np.ndarray, labels: np.ndarray, sources: Se
     }
 
 
+class Compared(NamedTuple):
+    """A score by its path in `Scores`, as it was and as it is; None where there is none."""
+
+    name: str
+    before: Any
+    now: Any
+
+    @property
+    def is_same(self) -> bool:
+        """Equal but for rounding."""
+        return _is_same(self.before, self.now)
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """A record, and its scores computed anew. `with_features`: FDR and NMI too, whose features were in the cache."""
@@ -70,23 +89,64 @@ class Evaluation:
     scores: Scores
     with_features: bool
 
+    @property
+    def computed(self) -> tuple[str, ...]:
+        """The groups of scores that were computed anew; the others are the record's."""
+        return OF_PREDICTIONS + OF_FEATURES if self.with_features else OF_PREDICTIONS
+
+    @property
+    def compared(self) -> list[Compared]:
+        """Every score that was computed anew, beside the record's."""
+        before, now = self.record.scores.model_dump(), self.scores.model_dump()
+        return compared({name: before[name] for name in self.computed}, {name: now[name] for name in self.computed})
+
+    @property
+    def differing(self) -> list[Compared]:
+        """Those of them that are another."""
+        return [score for score in self.compared if not score.is_same]
+
+
+def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Compared]:
+    """All scores of some groups of `Scores`, as they are dumped, side by side; lists are one score each."""
+    first, second = dict(_leaves(before)), dict(_leaves(now))
+    return [Compared(name, first.get(name), second.get(name)) for name in {**first, **second}]
+
+
+def _leaves(scores: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in scores.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", leaf) for inner, leaf in _leaves(value))
+        else:
+            yield name, value
+
+
+def _is_same(first: Any, second: Any) -> bool:
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(_is_same, first, second))
+    if isinstance(first, float) and isinstance(second, float):
+        return math.isclose(first, second, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    return bool(first == second)
+
 
 def evaluate(folder: Path, progress: Progress, cache: Cache | None = None) -> Evaluation:
     """Computes a record's scores anew, from its predictions and from the features that its run left in the cache.
 
     Raises:
-        RecordError: the record is damaged.
+        RecordError: the record is damaged, or its predictions cannot be scored.
         NotFoundError: its dataset is not known.
     """
     record = read_record(folder)
     identity = record.identity
     _, labels, probabilities = read_predictions(folder, identity.sources)
     features = load_array(_features_path(cache or Cache(), identity))
-    if features is None:
-        of_predictions = score_predictions(probabilities, labels, identity.sources)
-        return Evaluation(record, record.scores.model_copy(update=of_predictions), False)
-    choices = design_choices(find_dataset(identity.tested_on or identity.dataset), identity.sources)
-    return Evaluation(record, score(probabilities, features, labels, identity.sources, choices, progress), True)
+    try:
+        if features is None:
+            of_predictions = score_predictions(probabilities, labels, identity.sources)
+            return Evaluation(record, record.scores.model_copy(update=of_predictions), False)
+        choices = design_choices(find_dataset(identity.tested_on or identity.dataset), identity.sources)
+        return Evaluation(record, score(probabilities, features, labels, identity.sources, choices, progress), True)
+    except ValueError as error:
+        raise RecordError(f"{folder}: its predictions cannot be scored: {error}.") from error
 
 
 def _features_path(cache: Cache, identity: Identity) -> Path:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
-from gmbench.errors import RecordError
+from gmbench.errors import NotFoundError, RecordError
 from gmbench.records.schema import SCHEMA_VERSION, Identity, Record, Scores
 from gmbench.support.files import replacing, sha256_file, write_text
 from gmbench.support.schema import first_problem
@@ -20,6 +20,19 @@ RECORD, PREDICTIONS = "record.json", "predictions.parquet"
 def record_folder(results: Path, identity: Identity) -> Path:
     """Where the record of a run is kept below `results`: dataset, setting, entry, repetition."""
     return results / identity.dataset / identity.setting / identity.entry / str(identity.repetition)
+
+
+def record_folders(path: Path) -> list[Path]:
+    """Folders of records: of the one at a path (its folder or one of its files), or of all below, in order.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    folder = path.parent if path.is_file() else path
+    found = sorted(record.parent for record in folder.rglob(RECORD))
+    if not found:
+        raise NotFoundError(f"no record at {path}. Expected a record's folder, or a folder that holds some.")
+    return found
 
 
 def read_record(folder: Path) -> Record:
@@ -94,23 +107,19 @@ def write_record(
     return record
 
 
-def replace_scores(folder: Path, scores: Scores, evaluators_sha256: str, with_features: bool) -> None:
+def replace_scores(folder: Path, scores: Scores, evaluators_sha256: Mapping[str, str]) -> None:
     """Writes scores that were computed anew into a record; its predictions stay as they are.
 
     Args:
-        evaluators_sha256: of the code that computed them.
-        with_features: whether FDR and NMI were computed too.
+        evaluators_sha256: digests of the code that computed them, by group of `scores`. Groups that are not among them
+            are the record's, and so are their digests.
 
     Raises:
-        RecordError: they were not, and are by other code than `evaluators_sha256` says.
+        RecordError: the record is damaged.
     """
     record = read_record(folder)
-    if scores.fdr is not None and not with_features and record.identity.evaluators_sha256 != evaluators_sha256:
-        raise RecordError(
-            f"{folder / RECORD}: FDR and NMI are by other evaluators, and the features are no longer in the cache. "
-            f"Remove {folder} and run its command again."
-        )
-    identity = record.identity.model_copy(update={"evaluators_sha256": evaluators_sha256})
+    digests = {**record.identity.evaluators_sha256, **evaluators_sha256}
+    identity = record.identity.model_copy(update={"evaluators_sha256": digests})
     write_text(folder / RECORD, _as_text(record.model_copy(update={"scores": scores, "identity": identity})))
 
 

@@ -18,12 +18,12 @@ from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.errors import CannotRunError
 from gmbench.protocol.settings import Roles, find_setting
 from gmbench.records.schema import SCHEMA_VERSION, Identity, Record
-from gmbench.records.scoring import design_choices, keep_features, score
+from gmbench.records.scoring import OF_FEATURES, OF_PREDICTIONS, design_choices, keep_features, score
 from gmbench.records.store import RECORD, read_record, record_folder, write_record
 from gmbench.registry import Method
 from gmbench.runs.environment import environment, forget_peak_memory, package_versions, peak_memory_mib
 from gmbench.support.cache import Cache
-from gmbench.support.digests import evaluators_sha256, harness_sha256
+from gmbench.support.digests import evaluator_sha256, harness_sha256
 from gmbench.support.files import ensure_writable
 from gmbench.support.parameters import Value
 from gmbench.support.progress import Progress
@@ -176,7 +176,7 @@ def _identity(run: Run, dataset: Dataset, roles: Roles, parameters: dict[str, Va
         seed=seed_from(run.dataset.slug, run.method.slug, run.repetition),
         sources=list(roles.test.sources),
         harness_sha256=harness_sha256(),
-        evaluators_sha256=evaluators_sha256(),
+        evaluators_sha256={name: evaluator_sha256(name) for name in OF_PREDICTIONS + OF_FEATURES},
         packages=package_versions(),
         device=run.device,
         precision=run.precision,

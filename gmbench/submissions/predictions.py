@@ -15,14 +15,14 @@ from gmbench.leaderboard.pages import RESULTS, update_pages
 from gmbench.protocol.settings import find_setting
 from gmbench.records.integrity import images_problem
 from gmbench.records.schema import SCHEMA_VERSION, Identity, Record, Scores
-from gmbench.records.scoring import score_predictions
+from gmbench.records.scoring import OF_PREDICTIONS, score_predictions
 from gmbench.records.store import record_folder, write_record
 from gmbench.registry import Method
 from gmbench.runs.environment import environment
 from gmbench.runs.sweep import Swept
 from gmbench.submissions.submit import Submitted, _to_commit
 from gmbench.support.cache import Cache
-from gmbench.support.digests import evaluators_sha256
+from gmbench.support.digests import evaluator_sha256
 from gmbench.support.files import ensure_writable
 from gmbench.support.progress import Progress
 from gmbench.support.seeds import seed_from
@@ -74,7 +74,7 @@ def submit_predictions(
         seed=seed_from(dataset.slug, method.slug, repetition),
         sources=sources,
         harness_sha256="",
-        evaluators_sha256=evaluators_sha256(),
+        evaluators_sha256={name: evaluator_sha256(name) for name in OF_PREDICTIONS},
         packages={},
         device=NOT_STATED,
     )

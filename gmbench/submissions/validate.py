@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gmbench.data.cards import dataset_cards
-from gmbench.errors import GmbenchError, NotFoundError, RecordError
+from gmbench.errors import GmbenchError, RecordError
+from gmbench.records.command import cell_of
 from gmbench.records.integrity import (
     Found,
     check_revisions,
@@ -19,15 +19,12 @@ from gmbench.records.integrity import (
     found_of,
     row_of,
 )
-from gmbench.records.store import RECORD, read_record, record_folder
+from gmbench.records.scoring import OF_FEATURES
+from gmbench.records.store import read_record, record_folder, record_folders
 from gmbench.registry import methods
-from gmbench.support.digests import evaluators_sha256, harness_sha256
+from gmbench.support.digests import evaluator_sha256, harness_sha256
 from gmbench.support.schema import Strict
 from gmbench.support.seeds import seed_from
-
-if TYPE_CHECKING:
-    pass
-from gmbench.records.command import cell_of
 
 
 class Validated(Strict):
@@ -55,7 +52,7 @@ def validate(paths: Sequence[Path]) -> list[Validated]:
     Raises:
         NotFoundError: there is no record at a path.
     """
-    folders = sorted({folder for path in paths for folder in _record_folders(path)})
+    folders = sorted({folder for path in paths for folder in record_folders(path)})
     found: list[Found] = []
     problems: dict[Path, list[str]] = {folder: [] for folder in folders}
     warnings: dict[Path, list[str]] = {folder: [] for folder in folders}
@@ -73,15 +70,6 @@ def validate(paths: Sequence[Path]) -> list[Validated]:
         if (problem := _said(check_row, members)) is not None:
             problems[members[0].path.parent].append(problem)
     return [Validated(folder=str(folder), problems=problems[folder], warnings=warnings[folder]) for folder in folders]
-
-
-def _record_folders(path: Path) -> Iterator[Path]:
-    """Folders of records: of the one at a path (its folder or one of its files), or of all below."""
-    folder = path.parent if path.is_file() else path
-    found = [record.parent for record in folder.rglob(RECORD)]
-    if not found:
-        raise NotFoundError(f"no record at {path}. Expected a record's folder, or a folder that holds some.")
-    yield from found
 
 
 def _problems(found: Found) -> Iterator[str]:
@@ -180,8 +168,12 @@ def _warnings(found: Found) -> Iterator[str]:
     if not found.record.predictions_only:
         if identity.harness_sha256 != harness_sha256():
             yield f"the harness has changed since. Run again: {found.record.command}"
-        if identity.evaluators_sha256 != evaluators_sha256():
-            yield f"the evaluators have changed since, so FDR and NMI may have. Run again: {found.record.command}"
+        made_by = identity.evaluators_sha256
+        if changed := [name for name in OF_FEATURES if made_by.get(name) != evaluator_sha256(name)]:
+            yield (
+                f"the code of {' and '.join(changed)} has changed since, so these scores may have. Run again: "
+                f"{found.record.command}"
+            )
     if made_in.git_commit is None:
         yield "it was made outside a checkout: only digests tell with what code (field 'environment.git_commit')."
     elif made_in.git_dirty:

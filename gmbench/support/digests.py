@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 
 HOME = Path(__file__).parents[1]
-OF_NO_RECORD = ("quality.py", "significance.py", "trivial.py")
 
 
 def code_sha256(folder: Path, pattern: str = "*", skip: tuple[str, ...] = ()) -> str:
@@ -83,7 +82,6 @@ def harness_sha256() -> str:
 
 
 @cache
-def evaluators_sha256() -> str:
-    """A digest of the code that makes a record's scores from predictions and features, less tests between methods."""
-    parts = code_sha256(HOME / "evaluators", "*.py", skip=OF_NO_RECORD), code_sha256(HOME / "records", "scoring.py")
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+def evaluator_sha256(name: str) -> str:
+    """A digest of the code that makes one group of a record's scores from predictions or features, by its name."""
+    return code_sha256(HOME / "evaluators", f"{name}.py")
