@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from gmbench.support.progress import Progress
 
 
+FOR_METHODS = (
+    "Attributor", "DatasetCard", "FeatureAttributor", "ImageSet", "NetworkAttributor", "RunContext", "Space",
+)  # fmt: skip
+"""What a method may import from `gmbench` itself: nothing through which it could reach labels or records."""
+
+
 @dataclass(frozen=True)
 class RunContext:
     """What a run lends to a method.
@@ -66,13 +72,25 @@ class Attributor(ABC):
     def embed(self, images: ImageSet) -> np.ndarray:
         """The features that FDR and NMI judge: float32 (n, d)."""
 
-    def on(self, manifold: ImageSet) -> Self:
+    def with_manifold(self, manifold: ImageSet) -> Self:
         """This fitted method for images of another dataset, whose reals are `manifold`.
 
         Used for transfer between datasets. A method that compares images with the manifold returns a copy that compares
         them with this one, and stays as it is itself; a method that does not look at the manifold returns itself.
         """
         return self
+
+    def predict_and_embed(self, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+        """What `predict_proba` and `embed` give; a method that makes both in one pass says so here."""
+        return self.predict_proba(images), self.embed(images)
+
+    def fit_report(self) -> dict[str, Any]:
+        """What of the fit belongs into the record: numbers and text by name, such as the best epoch.
+
+        `weights_sha256` names pretrained weights that the fit began from, `encoder_sha256` an encoder that it looks
+        through; pages give such rows a badge.
+        """
+        return {}
 
     def skip(self, dataset: DatasetCard) -> str | None:
         """Why the method cannot run on a dataset, or None if it can."""

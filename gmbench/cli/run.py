@@ -81,13 +81,13 @@ def sweep(
     from gmbench.protocol.settings import find_setting
     from gmbench.registry import find_method
     from gmbench.registry import methods as known
-    from gmbench.runs.sweep import SETTINGS, matrix
+    from gmbench.runs.sweep import BOARD, matrix
     from gmbench.runs.sweep import sweep as perform_all
 
     chosen_methods = [find_method(slug) for slug in names("--methods", methods, list(known()))]
     embedded = [card.slug for card in dataset_cards().values() if card.embedded]
     chosen_datasets = [find_dataset(slug) for slug in names("--datasets", datasets, embedded)]
-    chosen_settings = names("--settings", settings, list(SETTINGS))
+    chosen_settings = names("--settings", settings, list(BOARD))
     for setting in chosen_settings:
         find_setting(setting)
 

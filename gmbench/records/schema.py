@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
+
+import numpy as np
+from pydantic import PrivateAttr
 
 from gmbench.evaluators.accuracy import Accuracy
 from gmbench.evaluators.calibration import Calibration
@@ -87,10 +91,22 @@ def entry_name(method: str, given: Mapping[str, bool | int | float | str], preci
     return f"{method}+{changes}" if changes else method
 
 
+class Predictions(NamedTuple):
+    """What a run says of each test image: `ids` (n,), `labels` (n,) into the sources, `probabilities` (n, sources)."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+
 class Record(Strict):
     """Scores of one run, and everything needed to run it again.
 
-    `predictions_only`: somebody handed in the predictions, and there is no code to run again.
+    Attributes:
+        predictions_only: somebody handed in the predictions, and there is no code to run again.
+        of_object: the method was an object of the caller's own, and there is no code that others could run; it gets
+            onto no leaderboard.
+        folder: where it is, if it was written or read.
     """
 
     schema_version: int
@@ -104,3 +120,32 @@ class Record(Strict):
     peak_memory_mib: int | None
     predictions_sha256: str
     predictions_only: bool = False
+    of_object: bool = False
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        return self._folder
+
+    def at(self, folder: Path) -> Self:
+        """This record, which lies in a folder."""
+        placed = self.model_copy()
+        placed._folder = folder
+        return placed
+
+    def predictions(self) -> Predictions:
+        """The predictions beside the record.
+
+        Raises:
+            RecordError: they cannot be read.
+        """
+        from gmbench.records.store import read_predictions
+
+        assert self._folder is not None, "a record that was neither written nor read has no predictions"
+        return Predictions(*read_predictions(self._folder, self.identity.sources))
+
+    def features(self) -> np.ndarray | None:
+        """The features (n, d) that the run left in the cache of this machine; None where there are none."""
+        from gmbench.records.scoring import cached_features
+
+        return cached_features(self.identity)

@@ -65,7 +65,7 @@ def read_record(folder: Path) -> Record:
         raise RecordError(f"{predictions} is missing. Remove {folder} and run its command again.")
     if sha256_file(predictions) != record.predictions_sha256:
         raise RecordError(f"{predictions} is not the file that {RECORD} names (field 'predictions_sha256').")
-    return record
+    return record.at(folder)
 
 
 def read_predictions(folder: Path, sources: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,7 +104,7 @@ def write_record(
         parquet.write_table(pyarrow.table(columns), predictions_aside, compression="zstd")
         record = record.model_copy(update={"predictions_sha256": sha256_file(predictions_aside)})
         record_aside.write_text(_as_text(record), encoding="utf-8", newline="\n")
-    return record
+    return record.at(folder)
 
 
 def replace_scores(folder: Path, scores: Scores, evaluators_sha256: Mapping[str, str]) -> None:

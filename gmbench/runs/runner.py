@@ -6,9 +6,9 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from gmbench.protocol.settings import Roles, find_setting
 from gmbench.records.schema import SCHEMA_VERSION, Identity, Record
 from gmbench.records.scoring import OF_FEATURES, OF_PREDICTIONS, design_choices, keep_features, score
 from gmbench.records.store import RECORD, read_record, record_folder, write_record
-from gmbench.registry import Method
+from gmbench.registry import Method, ObjectMethod
 from gmbench.runs.environment import environment, forget_peak_memory, package_versions, peak_memory_mib
 from gmbench.support.cache import Cache
 from gmbench.support.digests import evaluator_sha256, harness_sha256
@@ -71,7 +71,7 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
     ensure_writable(results)
     forget_peak_memory()
     dataset = load_dataset(run.dataset, cache, progress)
-    roles = setting(dataset, run.repetition, cache, progress)
+    roles = setting.images(dataset, run.repetition, cache, progress)
     identity = _identity(run, dataset, roles, parameters)
     folder = record_folder(results, identity)
     ensure_writable(folder)
@@ -100,12 +100,13 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
         identity=identity,
         images={role: len(getattr(roles, role)) for role in ROLES},
         scores=scores,
-        training=_training_of(attributor),
+        training=attributor.fit_report(),
         environment=made_in,
         command=_command(run, identity),
         seconds=seconds,
         peak_memory_mib=peak_memory_mib(),
         predictions_sha256="",
+        of_object=isinstance(run.method, ObjectMethod),
     )
     record = write_record(folder, record, roles.test.ids, roles.test.labels, probabilities)
     return Outcome(record, folder, False)
@@ -120,12 +121,10 @@ def _measure(
     with _timed(seconds, "fit"):
         attributor.fit(roles.train, roles.val, context)
     if roles.test_manifold is not None:
-        attributor = attributor.on(roles.test_manifold)
+        attributor = attributor.with_manifold(roles.test_manifold)
     with _timed(seconds, "predict"):
-        probabilities = check_probabilities(attributor.predict_proba(unlabelled), unlabelled)
-    with _timed(seconds, "embed"):
-        features = check_features(attributor.embed(unlabelled), unlabelled)
-    return probabilities, features, seconds
+        probabilities, features = attributor.predict_and_embed(unlabelled)
+    return check_probabilities(probabilities, unlabelled), check_features(features, unlabelled), seconds
 
 
 def _scratch(cache: Cache, identity: Identity, roles: Roles) -> Path:
@@ -202,13 +201,3 @@ def _encoder_of(dataset: Dataset) -> Callable[[str], Encoder]:
         return find_encoder(dataset.card, kind, dataset.folder)
 
     return encoder
-
-
-def _training_of(attributor: Attributor) -> dict[str, Any]:
-    training = getattr(attributor, "training_", None)
-    described: dict[str, Any] = asdict(training) if is_dataclass(training) else dict(training or {})  # type: ignore[arg-type]
-    if weights := getattr(getattr(attributor, "network_", None), "weights_sha256", None):
-        described["weights_sha256"] = weights
-    if encoder := getattr(attributor, "encoder_", None):
-        described["encoder_sha256"] = encoder.sha256
-    return described

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gmbench.data.cards import DatasetCard
 from gmbench.errors import CannotRunError
-from gmbench.protocol.settings import TRANSFER
+from gmbench.protocol.settings import SETTINGS, TRANSFER
 from gmbench.records.schema import entry_name
 from gmbench.records.store import RECORD, read_record
 from gmbench.registry import Method
@@ -27,8 +27,8 @@ from gmbench.support.progress import Progress
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
-SETTINGS = ("clean", "few-shot-10", "laundered", "clean-to-laundered")
-"""Those that the leaderboard shows, less transfer."""
+BOARD = tuple(setting.slug for setting in SETTINGS.values() if setting.on_board)
+"""The settings that the leaderboard shows, less transfer."""
 
 
 @dataclass

@@ -54,7 +54,7 @@ def submit_predictions(
         raise ParameterError(f"{method.slug} has code, so it is run: gmbench submit {method.slug}")
     ensure_writable(leaderboards / RESULTS)
     loaded = load_dataset(dataset, Cache(), progress)
-    roles = find_setting(setting)(loaded, repetition, Cache(), progress)
+    roles = find_setting(setting).images(loaded, repetition, Cache(), progress)
     test, sources = roles.test, list(roles.test.sources)
     assert test.labels is not None
     probabilities = read_submission(predictions, test.ids, sources)
