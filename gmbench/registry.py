@@ -183,13 +183,13 @@ class ObjectMethod(Method):
         slug = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).replace("_", "-").lower().strip("-")
         parameters = {}
         for name in list(inspect.signature(kind.__init__).parameters)[1:]:
-            value = getattr(attributor, name, None)
+            value: Any = getattr(attributor, name, None)
             if type(value) not in TYPES.values():
                 raise ParameterError(
                     f"{kind.__name__}: parameter '{name}' is {value!r}; expected a bool, int, float or str that the "
                     "constructor stores under this name, so that a record can say what was run."
                 )
-            parameters[name] = Parameter(type=type(value).__name__, default=value, meaning="")
+            parameters[name] = Parameter.model_validate({"type": type(value).__name__, "default": value, "meaning": ""})
         card = MethodCard(
             title=kind.__name__,
             paper="none",
