@@ -171,3 +171,15 @@ def test_the_examples_of_the_docstrings(tmp_path: Path, monkeypatch: pytest.Monk
     failed, tried = doctest.testmod(gmbench.api)
     assert failed == 0
     assert tried > 15
+
+
+def test_the_example_of_the_documentation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The code block of docs/python.md runs as it stands, and prints a verdict and a frame."""
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parent.parent / "docs" / "python.md").read_text(encoding="utf-8")
+    exec(compile(text.split("```python")[1].split("```")[0], "docs/python.md", "exec"), {"__name__": "example"})
+    printed = capsys.readouterr().out
+    assert "mean-colour" in printed
+    assert "accuracy.accuracy" in printed
