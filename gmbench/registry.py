@@ -182,7 +182,8 @@ class ObjectMethod(Method):
         kind = type(attributor)
         slug = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).replace("_", "-").lower().strip("-")
         parameters = {}
-        for name in list(inspect.signature(kind.__init__).parameters)[1:]:
+        signature = inspect.signature(kind).parameters.values()
+        for name in (each.name for each in signature if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)):
             value: Any = getattr(attributor, name, None)
             if type(value) not in TYPES.values():
                 raise ParameterError(

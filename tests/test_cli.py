@@ -79,7 +79,7 @@ class TestRun:
     [
         (("run", "--method", "manifpt-rbg", *GARMENTS), "no method named 'manifpt-rbg'. Nearest: manifpt-rgb"),
         (("run", "--method", "durall20", "--dataset", "gm-garment"), "no dataset named 'gm-garment'. Nearest: gm-gar"),
-        (("run", "--method", "durall20", *GARMENTS, "--setting", "few"), "no setting named 'few'. Nearest: "),
+        (("run", "--method", "durall20", *GARMENTS, "--setting", "few"), "no setting named 'few'. There is: clean, "),
         (("run", "--method", "durall20", *GARMENTS, "--set", "gama=1"), "named 'gama'. Nearest: gamma"),
         (("run", "--method", "durall20", *GARMENTS, "--set", "gamma=x"), "'gamma': expected float of at least"),
         (("run", "--method", "durall20", *GARMENTS, "--set", "gamma"), "--set: expected KEY=VALUE, got 'gamma'"),

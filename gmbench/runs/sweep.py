@@ -50,6 +50,14 @@ class Ended:
     text: str = ""
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A run of a matrix, and whether it has a record; one of other code or data is replaced when it is run."""
+
+    name: str
+    is_there: bool
+
+
 def sweep(runs: Sequence[Run], results: Path, progress: Progress, jobs: int = 1) -> Swept:
     """Performs every run that has no record yet. One that fails does not stop the others.
 
@@ -89,6 +97,16 @@ def matrix(
             yield Run(method, dataset, setting, repetition, None, device, precision)
 
 
+def plan(runs: Sequence[Run], results: Path) -> list[Planned]:
+    """What a sweep of these runs would do, without doing it."""
+    return [Planned(_name(run), _record_of(run, results).exists()) for run in runs]
+
+
+def _record_of(run: Run, results: Path) -> Path:
+    entry = entry_name(run.method.slug, run.given or {}, run.precision)
+    return results / run.dataset.slug / run.setting / entry / str(run.repetition) / RECORD
+
+
 def _name(run: Run) -> str:
     return f"{run.method.slug} {run.dataset.slug} {run.setting} {run.repetition}"
 
@@ -115,8 +133,7 @@ def _end_of(run: Run, results: Path, progress: Progress) -> Ended:
 @contextmanager
 def _uncommitted_aside(run: Run, results: Path, progress: Progress) -> Iterator[None]:
     """A record of code that was in no commit is aside while the block runs, if all code is in a commit now."""
-    entry = entry_name(run.method.slug, run.given or {}, run.precision)
-    record = results / run.dataset.slug / run.setting / entry / str(run.repetition) / RECORD
+    record = _record_of(run, results)
     if uncommitted() != [] or not record.exists() or read_record(record.parent).environment.git_dirty is False:
         yield
         return
