@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import sys
@@ -28,6 +30,9 @@ def main() -> None:
     """Runs a command. What users can get wrong ends in one line on stderr and exit code 2."""
     code = 0
     as_json.set(False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()
@@ -39,6 +44,10 @@ def main() -> None:
         # Whoever read has read enough; what is left unwritten must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(PIPE_CLOSED)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        _fail(f"cannot write {error.filename or 'output'}: {error.strerror}. Make room; the same command goes on.", 2)
     except Exception as error:
         # Usage errors come from click or, in later releases, from typer's own copy of it.
         if not hasattr(error, "format_message"):
