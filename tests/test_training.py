@@ -217,3 +217,20 @@ def test_networks_standardise_their_input() -> None:
     with torch.no_grad():
         moved_x = x * scale.view(1, 3, 1, 1) + shift.view(1, 3, 1, 1)
         torch.testing.assert_close(moved(moved_x), plain(x), atol=1e-4, rtol=1e-4)
+
+
+def test_small_gains_that_add_up_keep_the_rate_of_a_plateau() -> None:
+    """0.9000, 0.9006, ... 0.9030, as released: each gain counts from the last that was 0.001, so the rate stays."""
+    from gmbench.learning.training import _Schedule
+
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    options = TrainingOptions(100, 8, 1e-4, schedule="plateau", patience=5)
+    for accuracies, rate in (
+        ([0.9000, 0.9006, 0.9012, 0.9018, 0.9024, 0.9030], 1e-4),
+        ([0.9000, 0.9006, 0.9006, 0.9006, 0.9006, 0.9006], 1e-5),
+    ):
+        optimizer = torch.optim.SGD([parameter], lr=1e-4)
+        schedule = _Schedule(optimizer, options, steps=1)
+        for accuracy in accuracies:
+            schedule.after_epoch(accuracy, better=False)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)

@@ -30,6 +30,27 @@ def test_parameter_counts(sources: int, size: int, count: int) -> None:
     assert parameters(AttributionNetwork(size, sources, "postpool", 4, 1024, 512)) == count
 
 
+@pytest.mark.parametrize(
+    ("size", "fmap_base", "of_all", "of_patches"),
+    [(32, 256, 555_665, 82_193), (64, 512, 2_229_649, 336_529), (128, 1024, 8_919_953, 1_349_009),
+     (256, 1024, 8_923_217, 1_352_273)],
+)  # fmt: skip
+def test_the_dense_layer_has_the_released_width(size: int, fmap_base: int, of_all: int, of_patches: int) -> None:
+    """max(nf(1), sources) units: counts of 17 sources by hand, layer by layer, standard and with `postpool` from 16."""
+    assert parameters(AttributionNetwork(size, 17, "postpool", 4, fmap_base, 512)) == of_all
+    assert parameters(AttributionNetwork(size, 17, "postpool", 16, fmap_base, 512)) == of_patches
+    assert parameters(AttributionNetwork(32, 18, "postpool", 4, 256, 512)) == 555_794
+    many = AttributionNetwork(32, 300, "postpool", 4, 256, 512)
+    assert many.features(torch.zeros(2, 3, 32, 32)).shape == (2, 300)
+
+
+def test_patches_are_pooled_before_the_last_convolution() -> None:
+    """With `postpool` above 4, the last convolution is at 4x4, where the released one is."""
+    network = AttributionNetwork(32, 3, "postpool", 16, 256, 512)
+    kinds = [type(layer).__name__ for layer in network.convolutions]
+    assert kinds[-3:] == ["AvgPool2d", "AvgPool2d", "Convolution"]
+
+
 def test_convolutions_of_the_standard_network() -> None:
     """At 128 pixels: 3-16-32, 32-64, 64-128, 128-256, 256-512, 512 channels, 4,716,416 parameters."""
     network = AttributionNetwork(128, 5, "postpool", 4, 1024, 512)
@@ -38,17 +59,17 @@ def test_convolutions_of_the_standard_network() -> None:
     assert parameters(network.convolutions) == 4_716_416
 
 
-@pytest.mark.parametrize(("switching_res", "patch"), [(128, 3), (64, 10), (32, 24), (16, 52), (8, 108)])
-def test_postpool_sees_the_papers_patches(switching_res: int, patch: int) -> None:
-    """Before the means, each place sees a square of the size that the paper gives."""
+@pytest.mark.parametrize(("switching_res", "patch"), [(64, 6), (32, 16), (16, 36), (8, 76)])
+def test_postpool_sees_patches(switching_res: int, patch: int) -> None:
+    """Before the means each place sees a square: two 3x3 convolutions and a mean of 2x2 for each halving."""
     network = AttributionNetwork(128, 2, "postpool", switching_res, 64, 4)
     layers = list(network.convolutions)
-    last = max(i for i, layer in enumerate(layers) if isinstance(layer, Convolution))
+    blocks = 3 * (7 - int(np.log2(switching_res)))
     x = torch.zeros(1, 3, 128, 128, requires_grad=True)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.fill_(0.1)
-    middle = nn.Sequential(*layers[: last + 1])(x)[0, 0, switching_res // 2 - 1, switching_res // 2 - 1]
+    middle = nn.Sequential(*layers[:blocks])(x)[0, 0, switching_res // 2 - 1, switching_res // 2 - 1]
     middle.backward()
     assert x.grad is not None
     rows = torch.nonzero(x.grad[0].abs().sum((0, 2)))
@@ -70,7 +91,7 @@ def test_every_switching_resolution_gives_logits(variant: str, switching_res: in
     """From the smallest to the images' own."""
     network = AttributionNetwork(32, 3, variant, switching_res, 64, 512)
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
-    assert network.features(torch.zeros(2, 3, 32, 32)).shape == (2, 64)
+    assert network.features(torch.zeros(2, 3, 32, 32)).shape == (2, 32)
 
 
 @pytest.mark.parametrize("switching_res", [5, 12, 64])
@@ -152,7 +173,7 @@ def test_it_learns(context: RunContext) -> None:
     method = Yu19(epochs=2, batch_size=8).fit(images[:48], images[48:54], context)
     assert (method.predict_proba(images[54:].without_labels()).argmax(axis=1) == labels[54:]).all()
     assert parameters(method.network_) == parameters(AttributionNetwork(32, 3, "postpool", 4, 256, 512))
-    assert method.embed(images).shape == (60, 256)
+    assert method.embed(images).shape == (60, 128)
 
 
 @pytest.mark.slow

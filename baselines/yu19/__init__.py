@@ -107,7 +107,7 @@ class AttributionNetwork(FeatureNetwork):
 
     A block works at resolution r: two 3x3 convolutions, to nf(log2 r - 1) and nf(log2 r - 2) channels, and the mean of
     2x2 pixels, with nf(s) = min(fmap_base / 2^s, fmap_max). Blocks follow each other down to 4x4; there come one more
-    convolution, to nf(1) channels, and two dense layers, of nf(0) units and of one per source.
+    convolution, to nf(1) channels, and two dense layers, of max(nf(1), sources) units and of one per source.
 
     Args:
         size: side of the images in pixels, a power of two.
@@ -142,13 +142,14 @@ class AttributionNetwork(FeatureNetwork):
             ]
             channels, side = nf(level - 2), side // 2
         width = nf(_level(side) - 1)
-        layers += [Convolution(channels, width), *(nn.AvgPool2d(2) for _ in range(_halvings(side, SMALLEST)))]
+        layers += [*(nn.AvgPool2d(2) for _ in range(_halvings(side, SMALLEST))), Convolution(channels, width)]
         self.convolutions = nn.Sequential(*layers)
-        self.dense = Dense(width * SMALLEST**2, nf(0), gain=math.sqrt(2))
-        self.head = Dense(nf(0), sources, gain=1)
+        units = max(nf(1), sources)
+        self.dense = Dense(width * SMALLEST**2, units, gain=math.sqrt(2))
+        self.head = Dense(units, sources, gain=1)
 
     def features(self, x: Tensor) -> Tensor:
-        """Images (n, 3, size, size) in [-1, 1] to fingerprints (n, nf(0))."""
+        """Images (n, 3, size, size) in [-1, 1] to fingerprints (n, max(nf(1), sources))."""
         return F.leaky_relu(self.dense(self.convolutions(x).flatten(1)), 0.2)
 
     def forward(self, x: Tensor) -> Tensor:

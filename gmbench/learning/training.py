@@ -186,8 +186,10 @@ class _Schedule:
 
     def after_epoch(self, accuracy: float, better: bool) -> None:
         if self.options.schedule == "plateau":
+            # A gain counts over the last that counted: many that are each too small still add up.
             better = accuracy > self.best + self.LEAST_GAIN
-        self.best = max(self.best, accuracy)
+        if better:
+            self.best = accuracy
         self.epochs_without = 0 if better else self.epochs_without + 1
         if not self.options.patience or self.epochs_without < self.options.patience:
             return
@@ -236,5 +238,5 @@ def _shuffled(n: int, batch_size: int, steps: int, order: np.random.Generator) -
 def _validate(network: nn.Module, val: Inputs, labels: np.ndarray, device: str) -> tuple[float, float]:
     network.eval()
     logits = torch.from_numpy(apply_network(network, val, device))
-    loss = F.cross_entropy(logits, torch.from_numpy(labels)).item()
+    loss = F.cross_entropy(logits, torch.tensor(labels)).item()
     return float((logits.argmax(1).numpy() == labels).mean()), loss
