@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -73,7 +73,7 @@ def build_dataset(
 
     chosen, trained, folders = list(reals), {}, {}
     for name in generators:
-        folders[name] = shipped_weights(card, name) or work / name
+        folders[name] = _shipped_as_planned(card, name) or work / name
         if folders[name] == work / name:
             train_generator(
                 training_plan(card, name), split.training.images, work / name, device=device, progress=progress
@@ -125,6 +125,15 @@ def training_plan(card: DatasetCard, name: str) -> TrainingPlan:
     training = source.training
     seed = seed_from(card.slug, name)
     return TrainingPlan(source.generator, training.steps, seed, training.batch_size, dict(training.parameters))
+
+
+def _shipped_as_planned(card: DatasetCard, name: str) -> Path | None:
+    """Where a source's weights come along with the dataset, if they were trained as its card says."""
+    folder, plan = shipped_weights(card, name), training_plan(card, name)
+    if folder is None:
+        return None
+    described = read_description(folder)
+    return folder if all(described.get(key) == value for key, value in asdict(plan).items()) else None
 
 
 def _with_roles(source: str, images: Reals, counts: dict[str, int]) -> list[Part]:
