@@ -1,4 +1,4 @@
-"""Whether traces of JPEG alone tell sources apart: steps on the 8×8 grid, gaps in the histograms of DCT coefficients.
+"""Whether traces of JPEG alone tell sources apart: steps on the 8x8 grid, gaps in the histograms of DCT coefficients.
 
 Fan, de Queiroz: Identification of bitmap compression history, IEEE TIP 2003 (steps across block boundaries; gaps that
 quantization leaves). A figure and no gate: networks that upsample by eight leave steps of the same distance.

@@ -224,7 +224,9 @@ def _read_all(paths: Mapping[str, Path]) -> tuple[dict[str, DatasetCard], dict[s
         try:
             card = read_card(path)
             if card.slug != slug:
-                raise DataError(f"dataset card {path}: field 'slug': expected '{slug}' as its place says, got '{card.slug}'")
+                raise DataError(
+                    f"dataset card {path}: field 'slug': expected '{slug}' as its place says, got '{card.slug}'"
+                )
             cards[slug] = card
         except DataError as error:
             problems[slug] = error

@@ -91,7 +91,9 @@ def _described(folder: Path, manifest: Manifest, role: str, expected: set[str]) 
     for name in role_files(manifest, role):
         columns = read_columns(folder / name)
         if strangers := set(columns["source"]) - expected:
-            raise DataError(f"{folder / name}: source '{min(strangers)}' is not one of: {', '.join(sorted(expected)) or 'none'}.")
+            raise DataError(
+                f"{folder / name}: source '{min(strangers)}' is not one of: {', '.join(sorted(expected)) or 'none'}."
+            )
         ids.append(columns["id"])
         sources.append(columns["source"])
     if missing := expected - set(np.concatenate(sources)):

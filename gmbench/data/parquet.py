@@ -81,11 +81,15 @@ def open_parquet(path: Path) -> Any:
         raise DataError(f"{path} cannot be read as parquet: {_line(error)}") from error
     types = {field.name: field.type for field in file.schema_arrow}
     for name in ("id", "source"):
-        if name not in types or not (pyarrow.types.is_string(types[name]) or pyarrow.types.is_large_string(types[name])):
+        if name not in types or not (
+            pyarrow.types.is_string(types[name]) or pyarrow.types.is_large_string(types[name])
+        ):
             raise DataError(f"{path}: column '{name}' is {types.get(name, 'missing')}, expected text.")
     image = types.get("image")
     if image is None or not pyarrow.types.is_struct(image) or image.get_field_index("bytes") < 0:
-        raise DataError(f"{path}: column 'image' is {image or 'missing'}, expected the files of images (struct of bytes).")
+        raise DataError(
+            f"{path}: column 'image' is {image or 'missing'}, expected the files of images (struct of bytes)."
+        )
     return file
 
 

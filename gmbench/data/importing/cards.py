@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 from gmbench.data.cards import UNKNOWN, Counts, DatasetCard, Family, RealImages, Source
+from gmbench.data.importing.chunks import files_of_images
 from gmbench.data.importing.decoding import FORMATS
 from gmbench.data.importing.names import printable, says_only_real, slugged, source_slug
 from gmbench.data.importing.scanning import Place, source_names, survey
@@ -36,9 +37,13 @@ def new_card(
         raise DataError(f"{origin} does not exist. Give the folder that holds one folder per source.")
     looked = survey(origin)
     folders = source_names(looked, real)
-    reals = [place for place in looked.places if any(says_only_real(part, real) for part in (*place.parts, place.label))]
+    reals = [
+        place for place in looked.places if any(says_only_real(part, real) for part in (*place.parts, place.label))
+    ]
     labelled = [label for _, table in looked.tables.values() for label in table.values()]
-    if not reals and not any(label == "0" or says_only_real(label, real) for label in labelled):
+    names = {name for place in looked.places for name in (*place.parts, place.label)} | set(labelled)
+    none = not reals and not any(label == "0" or says_only_real(label, real) for label in labelled)
+    if none or (real is not None and real not in names):
         found = ", ".join(map(printable, folders[:8])) or "no folder with images"
         raise DataError(
             f"{origin} has no folder of real images ({real or ', '.join(REAL_NAMES)}); name it with --real. "
@@ -57,7 +62,9 @@ def new_card(
     if unknown := [family for family in given.values() if family not in get_args(Family)]:
         raise ParameterError(f"--family: '{unknown[0]}' is none of: {', '.join(get_args(Family))}.")
     sources = {
-        slug: Source(title=printable(folder), family=given.get(slug, UNKNOWN), paper=UNKNOWN, aliases=[folder])
+        slug: Source(
+            title=printable(folder), family=cast(Family, given.get(slug, UNKNOWN)), paper=UNKNOWN, aliases=[folder]
+        )
         for slug, folder in by_slug.items()
     }
     title = real or "real images"
@@ -65,7 +72,7 @@ def new_card(
         slug=slug,
         title=name,
         description="Imported from a folder per source.",
-        resolution=_first_size(origin, reals) if resolution is None else resolution,
+        resolution=_first_size(origin, reals or looked.places) if resolution is None else resolution,
         licence=UNKNOWN,
         real=RealImages(title=printable(title), licence=UNKNOWN, url=UNKNOWN, aliases=[real] if real else []),
         images=Counts(per_source=0, manifold=0),
@@ -78,10 +85,9 @@ def _first_size(origin: Path, places: list[Place]) -> int:
     from PIL import Image
 
     for place in places:
-        folder = origin / place.folder
-        for path in sorted(folder.iterdir()) if folder.is_dir() and place.names is None else ():
+        for file in files_of_images(origin, place):
             try:
-                with Image.open(path, formats=FORMATS) as image:
+                with Image.open(file, formats=FORMATS) as image:
                     return image.size[0]
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
                 continue

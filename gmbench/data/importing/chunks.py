@@ -5,6 +5,7 @@ The processes import this module anew, so it stays clear of all that takes long 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -49,8 +50,8 @@ PIECE = 256
 class Piece:
     """Some files of one source in one folder, or one file of many images. `most`: so many images at most.
 
-    `split`: the role that is given to them. `archive`: what the files are members of; empty: they are files. `label`: of
-    the rows of a parquet file that are meant.
+    `split`: the role that is given to them. `archive`: what the files are members of; empty: they are files. `label`:
+    of the rows of a parquet file that are meant.
     """
 
     source: str
@@ -93,8 +94,9 @@ def shares(found: Sequence[Found], limit: int | None) -> list[int]:
         left = min(limit or 0, sum(found[i].place.n for i in mine))
         while left:
             open_ = [i for i in mine if taken[i] < found[i].place.n]
+            each = max(left // len(open_), 1)
             for i in open_:
-                more = min(max(left // len(open_), 1), found[i].place.n - taken[i], left)
+                more = min(each, found[i].place.n - taken[i], left)
                 taken[i] += more
                 left -= more
     return taken
@@ -126,6 +128,22 @@ def _names_in(origin: Path, place: Place) -> list[str]:
             if not entry.is_dir() and not LEFT_BEHIND.fullmatch(entry.name) and is_wanted(entry):
                 found.append(entry.name)
     return sorted(found)
+
+
+def files_of_images(origin: Path, place: Place) -> Iterator[Path | io.BytesIO]:
+    """The files of images at a place, for who wants to look at some; arrays and what is damaged are left out."""
+    home = origin if origin.is_dir() else origin.parent
+    with suppress(Refused, OSError), ExitStack() as stack:
+        read = stack.enter_context(opened(home / place.archive)) if place.archive else None
+        for name in _names_in(home, place):
+            if read is not None:
+                yield io.BytesIO(read(name))
+            elif name.endswith(PARQUET):
+                yield from (
+                    io.BytesIO(content) for _, content in parquet_images(home / place.folder / name, place.label)
+                )
+            elif not _holds_many(name):
+                yield home / place.folder / name
 
 
 def _holds_many(name: str) -> bool:

@@ -98,7 +98,7 @@ def read_table(path: Path) -> tuple[str, dict[str, str]] | None:
         labelled = next((column for column in LABEL_COLUMNS if column in rows[0]), None)
         if named is None or labelled is None:
             return None
-        # ArtiFact has a name without suffix in `filename` and the file in `image_path`; NAME_COLUMNS prefers the latter.
+        # ArtiFact has a name without suffix in `filename`, and the file in `image_path`.
         return labelled, {PurePosixPath(str(row[named])).as_posix(): str(row[labelled]).strip() for row in rows}
     except (OSError, ValueError, KeyError, csv.Error, RecursionError) as error:
         raise Refused(f"corrupt: {error}") from error

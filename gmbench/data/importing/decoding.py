@@ -92,7 +92,11 @@ def decode(file: Path | bytes, options: Options) -> Picture:
                 upright: Any = ImageOps.exif_transpose(image) if turned else image
                 pixels, converted = _in_srgb(_rgb(upright), profile)
                 pixels, changes = _fitting(pixels, options)
-                changes = (*(["turned"] if turned else []), *(["colour profile applied"] if converted else []), *changes)
+                changes = (
+                    *(["turned"] if turned else []),
+                    *(["colour profile applied"] if converted else []),
+                    *changes,
+                )
                 return Picture(pixels, kind, size, changes)
     except Refused:
         raise
@@ -112,7 +116,10 @@ def is_image(path: Path) -> bool:
             first = stream.read(12)
     except OSError:
         return False
-    return first.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")) or (first[:4], first[8:]) == (b"RIFF", b"WEBP")
+    return first.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")) or (first[:4], first[8:]) == (
+        b"RIFF",
+        b"WEBP",
+    )
 
 
 def _kind(image: Any) -> str:
@@ -135,15 +142,15 @@ def _qualities() -> dict[tuple[int, ...], int]:
 
 
 LUMINANCE = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87,
-    80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92,
-    95, 98, 112, 100, 103, 99,
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29,
+    51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120,
+    101, 72, 92, 95, 98, 112, 100, 103, 99,
 )  # fmt: skip
 """JPEG (ITU-T T.81), table K.1."""
 
 
 def _bit_depth(image: Any) -> int:
-    """Bits a channel that a PNG file says it has (specification, 11.2.2): Pillow would drop the lower eight of sixteen."""
+    """Bits a channel that a PNG file says it has (specification, 11.2.2): Pillow drops the lower eight of sixteen."""
     place = image.fp.tell()
     image.fp.seek(24)
     depth = image.fp.read(1)[0]

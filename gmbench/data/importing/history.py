@@ -15,7 +15,7 @@ History = Mapping[str, Mapping[str, Mapping[str, int]]]
 
 
 def unlike(history: History) -> list[str]:
-    """What differs between sources by more than `UNLIKE_HISTORY`, in words: the widest of formats, of sizes, of changes.
+    """What differs between sources by more than `UNLIKE_HISTORY`, in words: the widest of formats, sizes, changes.
 
     A share is of the images of a source.
     """

@@ -1,10 +1,10 @@
 """Folders of images into a dataset: names matched, every image decoded and checked, roles assigned, files written.
 
 An import goes through the disk piece by piece, so memory does not grow with the number of images (but for some bytes
-each), and a stopped one goes on: folders are matched with sources (`scanning`, `names`), images are decoded and written as
-PNG some hundred at a time, each piece under a name that its files decide (`chunks`); then all ids are sorted, roles
-dealt out (`roles`), and the pieces copied into the roles' files. Nothing is left out in silence: what is not taken is
-in `quarantine.jsonl`, a line per image or file.
+each), and a stopped one goes on: folders are matched with sources (`scanning`, `names`), images are decoded and
+written as PNG some hundred at a time, each piece under a name that its files decide (`chunks`); then all ids are
+sorted, roles dealt out (`roles`), and the pieces copied into the roles' files. Nothing is left out in silence: what is
+not taken is in `quarantine.jsonl`, a line per image or file. `files.parquet` says which file each image was.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from gmbench.data.cards import CARD, REAL, ROLES, DatasetCard
 from gmbench.data.folders import data_folder
+from gmbench.data.hub import FILE_NAMES
 from gmbench.data.importing.cards import card_toml
 from gmbench.data.importing.chunks import convert, parallel, pieces, read_index, shares
 from gmbench.data.importing.containers import ARCHIVES, is_archive
@@ -37,7 +38,6 @@ from gmbench.errors import DataError, OutputError, ParameterError
 from gmbench.support.files import ensure_writable, locked, replacing, sha256_file, write_text
 from gmbench.support.progress import Progress
 
-NAMES = "files.parquet"
 MANIFOLD_SHARE = 0.5
 ROW_GROUP = 256
 SHARD_BYTES = 256 * 2**20
@@ -195,22 +195,22 @@ def import_dataset(
             ) from error
 
 
-def remove_dataset(card: DatasetCard) -> list[Path]:
+def remove_dataset(slug: str) -> list[Path]:
     """Removes an imported dataset and what a stopped import left of it; the folders that were removed.
 
     Raises:
         DataError: it was not imported here.
         OutputError: an import is at it, or a folder cannot be removed.
     """
-    out, work = data_folder() / card.slug, data_folder() / f".{card.slug}.import"
-    with locked(work.with_suffix(".lock"), f"{card.slug} is being imported or removed"):
+    out, work = data_folder() / slug, data_folder() / f".{slug}.import"
+    with locked(work.with_suffix(".lock"), f"{slug} is being imported or removed"):
         there = [folder for folder in (out, work) if folder.is_dir()]
         if not there:
-            raise DataError(f"{card.slug} was not imported here: there is no {out}.")
+            raise DataError(f"{slug} was not imported here: there is no {out}.")
         for folder in there:
             try:
                 # Renamed first, so that a dataset is there as a whole or not at all.
-                gone = folder.rename(folder.with_name(f".{card.slug}.removed")) if folder == out else folder
+                gone = folder.rename(folder.with_name(f".{slug}.removed")) if folder == out else folder
                 shutil.rmtree(gone)
             except OSError as error:
                 raise OutputError(f"cannot remove {folder}: {error.strerror}.") from error
@@ -288,7 +288,7 @@ def _import(
     digest = images.digest(roles)
     new = work / f"dataset-{digest[:16]}"
     files = _write_roles(new, images, roles, progress)
-    _write_names(new / NAMES, images, roles)
+    _write_names(new / FILE_NAMES, images, roles)
     report.quarantined = _write_quarantine(new / QUARANTINE, images, refused)
     _write_about(new, card, files, digest, report, options, dealing, test_only)
     old = work / "replaced"

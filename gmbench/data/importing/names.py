@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gmbench.data.cards import REAL, DatasetCard
+from gmbench.data.cards import REAL, DatasetCard, registered_cards
 from gmbench.data.judgements import GENERATED_NAMES, NO_SOURCES, REAL_NAMES
 from gmbench.errors import DataError
 
@@ -42,22 +42,24 @@ def normalised(name: str) -> str:
 def source_matcher(card: DatasetCard, real: str | None = None) -> Matcher:
     """Says what the names on a path make of the images there, as `gmbench.data.judgements` describes.
 
-    A source's own name, title or alias, letter by letter, comes before its other spellings; a spelling that is of two
-    sources is of none.
+    A source's own name, title or alias, letter by letter, comes before its other spellings (of registered sources by
+    `normalised`, of others by `slugged`); a spelling that is of two sources is of none.
 
     Args:
         real: another name that says only "real".
     """
+    # Where nobody registered the sources, `adm_64` and `adm_256` are two.
+    spelling = normalised if card.slug in registered_cards() else slugged
     exact: dict[str, str] = {}
     spelt: dict[str, set[str]] = {}
     for name, source in card.sources.items():
         for alias in (*source.aliases, source.title, name):
             exact.setdefault(alias, name)
-            spelt.setdefault(normalised(alias), set()).add(name)
+            spelt.setdefault(spelling(alias), set()).add(name)
     reals = {normalised(alias) for alias in card.real.aliases}
 
     def models_of(name: str) -> set[str]:
-        return {exact[name]} if name in exact else spelt.get(normalised(name), set())
+        return {exact[name]} if name in exact else spelt.get(spelling(name), set())
 
     def match(path: tuple[str, ...]) -> Match:
         if about := [part for part in path if _joined(part) in _NO_SOURCES and not models_of(part)]:
@@ -124,6 +126,11 @@ def slugged(name: str) -> str:
 def says_only_real(name: str, real: str | None = None) -> bool:
     """Whether a name says that images are real and nothing else."""
     return name == real or bool({_joined(name), normalised(name)} & _REALS)
+
+
+def says_only_generated(name: str) -> bool:
+    """Whether a name says that images are generated and not by which model."""
+    return _joined(name) in _GENERATED
 
 
 def says_no_source(name: str) -> bool:

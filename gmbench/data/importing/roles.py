@@ -168,7 +168,9 @@ class Decoded:
         for number, key in enumerate(self.keys):
             index = read_index(self.work, key)
             kept = self.kept[self.pieces == number]
-            of_source = counts.setdefault(index["source"], {"formats": Counter(), "sizes": Counter(), "changes": Counter()})
+            of_source = counts.setdefault(
+                index["source"], {"formats": Counter(), "sizes": Counter(), "changes": Counter()}
+            )
             for i in np.flatnonzero(kept):
                 of_source["formats"][index["kinds"][i]] += 1
                 of_source["sizes"][index["sizes"][i]] += 1

@@ -13,7 +13,7 @@ from gmbench.data.cards import REAL
 from gmbench.data.importing.chunks import count, is_wanted
 from gmbench.data.importing.containers import PARQUET, TABLES, is_archive, members, parquet_labels, read_table
 from gmbench.data.importing.decoding import ARRAYS, IMAGES, Refused
-from gmbench.data.importing.names import Match, Matcher, printable, says_no_source, says_only_real
+from gmbench.data.importing.names import Match, Matcher, printable, says_no_source, says_only_generated, says_only_real
 from gmbench.data.judgements import LEFT_BEHIND, SPLITS
 from gmbench.errors import DataError
 
@@ -199,7 +199,7 @@ def scan(origin: Path, match: Matcher, labels: str | None = None, looked: Survey
     folders = Folders(ignored=dict(looked.ignored))
     splits = looked.splits()
     deciding: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-    for place in (part for place in looked.places for part in _by_label(origin, place, looked, labels)):
+    for place in (part for whole in looked.places for part in _by_label(origin, whole, looked, labels)):
         of_split = [role for path, role in splits.items() if place.parts[: len(path)] == path]
         folders.splits += [role for role in of_split if role not in folders.splits]
         parts = tuple(p for d, p in enumerate(place.parts, start=1) if place.parts[:d] not in splits)
@@ -249,8 +249,8 @@ def _labelled(match: Matcher, parts: tuple[str, ...], label: str) -> Match:
     if not label:
         return matched
     if int(label) == 0:
-        note = "" if matched.source in (REAL, None) else f"labelled real in a folder of {matched.source}"
-        return Match(REAL, (*parts, label), note)
+        where = "" if matched.source in (REAL, None) else f" in a folder of {matched.source}"
+        return Match(REAL, (*parts, label), f"labelled 0, which is real{where}")
     if matched.source == REAL:
         return Match(None, note=f"labelled {label}, which is not real, in a folder of reals")
     return matched
@@ -291,11 +291,25 @@ def source_names(looked: Survey, real: str | None) -> list[str]:
     for place in looked.places:
         if place.label and not is_number(place.label):
             names[place.label] = None
-        elif labels := [label for label in looked.tables.get(place.folder, ("", {}))[1].values() if not is_number(label)]:
+        elif labels := [
+            label for label in looked.tables.get(place.folder, ("", {}))[1].values() if not is_number(label)
+        ]:
             names |= dict.fromkeys(label for label in labels if label)
         else:
             paths.append([p for d, p in enumerate(place.parts, start=1) if place.parts[:d] not in splits])
-    while paths and all(len(path) > 1 for path in paths) and len({path[0] for path in paths}) == 1:
-        paths = [path[1:] for path in paths]
+    paths = _below_wrappers(paths, real)
     names |= dict.fromkeys(path[0] for path in paths if path)
     return sorted(name for name in names if not says_only_real(name, real) and not says_no_source(name))
+
+
+def _below_wrappers(paths: list[list[str]], real: str | None) -> list[list[str]]:
+    """Paths from the first level on that has reals beside models, if what is above is the same for all, as in an
+    archive of one folder; `progan/0_real` beside `progan/1_fake` has no such level."""
+    below = paths
+    while below and all(below) and len({path[0] for path in below}) == 1:
+        below = [path[1:] for path in below]
+        firsts = {path[0] for path in below if path}
+        models = [name for name in firsts if not says_only_real(name, real) and not says_only_generated(name)]
+        if models and any(says_only_real(name, real) for name in firsts):
+            return below
+    return paths
