@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from gmbench.support.progress import Progress
 
 
+LARGEST_FEATURE = 1e15
+"""Squares of features are summed: beyond this, distances between them have no digits left."""
+FOR_METHODS = (
+    "Attributor", "DatasetCard", "FeatureAttributor", "ImageSet", "NetworkAttributor", "RunContext", "Space",
+)  # fmt: skip
+"""What a method may import from `gmbench` itself: nothing through which it could reach labels or records."""
+
+
 @dataclass(frozen=True)
 class RunContext:
     """What a run lends to a method.
@@ -66,7 +74,7 @@ class Attributor(ABC):
     def embed(self, images: ImageSet) -> np.ndarray:
         """The features that FDR and NMI judge: float32 (n, d)."""
 
-    def on(self, manifold: ImageSet) -> Self:
+    def with_manifold(self, manifold: ImageSet) -> Self:
         """This fitted method for images of another dataset, whose reals are `manifold`.
 
         Used for transfer between datasets. A method that compares images with the manifold returns a copy that compares
@@ -74,17 +82,30 @@ class Attributor(ABC):
         """
         return self
 
+    def predict_and_embed(self, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+        """What `predict_proba` and `embed` give; a method that makes both in one pass says so here."""
+        return self.predict_proba(images), self.embed(images)
+
+    def fit_report(self) -> dict[str, Any]:
+        """What of the fit belongs into the record: numbers and text by name, such as the best epoch.
+
+        `weights_sha256` names pretrained weights that the fit began from, `encoder_sha256` an encoder that it looks
+        through; pages give such rows a badge.
+        """
+        return {}
+
     def skip(self, dataset: DatasetCard) -> str | None:
         """Why the method cannot run on a dataset, or None if it can."""
         return None
 
 
 def check_probabilities(probabilities: np.ndarray, images: ImageSet) -> np.ndarray:
-    """The probabilities, if they are what the contract asks for.
+    """The probabilities, if they are what the contract asks for, as float32.
 
     Raises:
-        MethodError: wrong shape, not finite, or rows that do not sum to 1.
+        MethodError: no array of numbers, wrong shape, not finite, or rows that do not sum to 1.
     """
+    _check_numbers("predict_proba", probabilities)
     expected = (len(images), len(images.sources))
     if probabilities.shape != expected:
         raise MethodError(f"predict_proba must return shape {expected}, got {probabilities.shape}.")
@@ -99,10 +120,19 @@ def check_features(features: np.ndarray, images: ImageSet) -> np.ndarray:
     """The features, if they are what the contract asks for.
 
     Raises:
-        MethodError: not one vector per image, or not finite.
+        MethodError: no array of numbers, not one vector per image, not finite, or too large for float32.
     """
+    _check_numbers("embed", features)
     if features.ndim != 2 or len(features) != len(images):
         raise MethodError(f"embed must return shape ({len(images)}, d), got {features.shape}.")
     if not np.isfinite(features).all():
         raise MethodError("embed must return finite numbers.")
+    if features.size and np.abs(features).max() > LARGEST_FEATURE:
+        raise MethodError(f"embed must return numbers of at most {LARGEST_FEATURE:g}, got {np.abs(features).max():g}.")
     return features
+
+
+def _check_numbers(what: str, answer: object) -> None:
+    if not isinstance(answer, np.ndarray) or answer.dtype.kind not in "fiu":
+        came = f"an array of {answer.dtype}" if isinstance(answer, np.ndarray) else type(answer).__name__
+        raise MethodError(f"{what} must return a numpy array of numbers, got {came}.")

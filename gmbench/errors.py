@@ -22,15 +22,21 @@ class GmbenchError(Exception):
     """Base of every error that gmbench raises on purpose."""
 
 
+NEAR, SOME = 0.6, 8
+
+
 class NotFoundError(GmbenchError):
     """No method, dataset, generator or record has that name."""
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> NotFoundError:
-        """An error for the unknown `name` that lists the nearest of the `known` names."""
+        """An error for the unknown `name` that lists the nearest of the `known` names, or some where none is near."""
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names[:8]
-        return cls(f"no {kind} named '{name}'. Nearest: {', '.join(near) or 'none is installed'}.")
+        near = difflib.get_close_matches(name, names, n=3, cutoff=NEAR)
+        if near:
+            return cls(f"no {kind} named '{name}'. Nearest: {', '.join(near)}.")
+        some = f"{', '.join(names[:SOME])}{', …' if len(names) > SOME else ''}" if names else "none"
+        return cls(f"no {kind} named '{name}'. There is: {some}.")
 
 
 class ParameterError(GmbenchError):

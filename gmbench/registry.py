@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import json
+import re
 import sys
 import tomllib
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,7 +26,7 @@ from gmbench.attributor import Attributor
 from gmbench.attributors import METHOD_FOLDERS
 from gmbench.errors import CannotRunError, DataError, NotFoundError, ParameterError
 from gmbench.support.digests import code_sha256
-from gmbench.support.parameters import Parameter, Value
+from gmbench.support.parameters import TYPES, Parameter, Value
 from gmbench.support.schema import Strict, first_problem
 
 CARD = "method.toml"
@@ -144,18 +149,70 @@ def methods() -> dict[str, Method]:
     return dict(sorted(found.items()))
 
 
-def find_method(name: str) -> Method:
-    """The method of a slug, or the one in a folder if `name` is a path (it has a separator) to a folder with a card.
+def find_method(name: str | Path) -> Method:
+    """The method of a slug, or the one in a folder if `name` is a path (a `Path`, or text with a separator).
 
     Raises:
         NotFoundError: there is none.
         DataError: the folder's card is damaged, holds several methods, or takes the slug of another method.
     """
-    if "/" in name or "\\" in name:
+    if isinstance(name, Path) or "/" in name or "\\" in name:
         return _method_in_folder(Path(name))
     if name not in methods():
         raise NotFoundError.of("method", name, methods())
     return methods()[name]
+
+
+@dataclass(frozen=True)
+class ObjectMethod(Method):
+    """A method that is a caller's own object: nobody but the caller has its code.
+
+    Its slug is that of its class, its parameters are the constructor's. No two of them share cached fits.
+    """
+
+    attributor: Attributor | None = None
+
+    @classmethod
+    def of(cls, attributor: Attributor) -> ObjectMethod:
+        """The method of an attributor, which is copied before it is fitted.
+
+        Raises:
+            ParameterError: a parameter of its constructor is none of bool, int, float and str, or is not stored.
+        """
+        kind = type(attributor)
+        slug = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).replace("_", "-").lower().strip("-")
+        parameters = {}
+        signature = inspect.signature(kind).parameters.values()
+        for name in (each.name for each in signature if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)):
+            value: Any = getattr(attributor, name, None)
+            if type(value) not in TYPES.values():
+                raise ParameterError(
+                    f"{kind.__name__}: parameter '{name}' is {value!r}; expected a bool, int, float or str that the "
+                    "constructor stores under this name, so that a record can say what was run."
+                )
+            parameters[name] = Parameter.model_validate({"type": type(value).__name__, "default": value, "meaning": ""})
+        card = MethodCard(
+            title=kind.__name__,
+            paper="none",
+            year=date.today().year,
+            looks_at="learned",
+            attributor=kind.__name__,
+            parameters=parameters,
+        )
+        return cls(slug, kind.__name__, card, Path(), None, {}, slug, attributor)
+
+    def build(self, parameters: Mapping[str, Value]) -> Attributor:
+        """A copy of the object, with these parameters."""
+        built = copy.deepcopy(self.attributor)
+        assert built is not None
+        for name, value in parameters.items():
+            setattr(built, name, value)
+        return built
+
+    @property
+    def source_sha256(self) -> str:
+        """Another one each time: what the code is cannot be known, so no work is taken for that of the same code."""
+        return hashlib.sha256(uuid.uuid4().bytes).hexdigest()
 
 
 def _all_methods() -> Iterator[Method]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
 
-from gmbench.attributor import RunContext, check_features, check_probabilities
+from gmbench.attributor import Attributor, RunContext, check_features, check_probabilities
 from gmbench.data.images import ImageSet
 from gmbench.errors import GmbenchError
 from gmbench.manifold.encoders import Encoder
@@ -29,44 +29,111 @@ def check_attributor(method: Method, given: Mapping[str, Value] | None = None, s
         size: side of the images, in pixels.
 
     Raises:
-        AssertionError, MethodError: it does not; the message says in what.
+        AssertionError: it does not; the message names every check that failed, and says in what.
     """
-    check_constructor(method)
-    parameters = method.parameters(given or {})
-    images = _example(2, 16, size, seed=2)
-    test = _example(2, 6, size, seed=102).without_labels()
-    with TemporaryDirectory() as folder, TemporaryDirectory() as other:
-        first = _fitted(method, parameters, images, Path(folder))
-        probabilities = _check_answers(first, test)
-        again = _fitted(method, parameters, images, Path(other)).predict_proba(test)
-        assert np.array_equal(again, probabilities), (
+    failed = []
+    for name, check in attributor_checks(method, given, size):
+        try:
+            check()
+        except (AssertionError, GmbenchError) as error:
+            failed.append(f"{name}: {error}")
+    assert not failed, "\n".join(failed)
+
+
+def attributor_checks(
+    method: Method, given: Mapping[str, Value] | None = None, size: int = 32
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The checks of `check_attributor` by name, for a test each: those that follow a failed one still run.
+
+    What the checks need is fitted when the first of them asks for it, and once.
+    """
+    trial = _Trial(method, method.parameters(given or {}), size)
+    yield "constructor", lambda: check_constructor(method)
+    yield "answers", trial.answers
+    yield "one pass", trial.one_pass
+    yield "same seed", trial.same_seed
+    yield "kept in scratch", trial.kept_in_scratch
+    yield "image by image", trial.image_by_image
+    yield "another manifold", trial.another_manifold
+    yield "refusals", trial.refusals
+    yield "many sources", trial.many_sources
+
+
+class _Trial:
+    """A method on small images of two sources, and what must hold of its answers."""
+
+    def __init__(self, method: Method, parameters: Mapping[str, Value], size: int) -> None:
+        self.method, self.parameters, self.size = method, parameters, size
+        self.images = _example(2, 16, size, seed=2)
+        self.test = _example(2, 6, size, seed=102).without_labels()
+        self._folder = TemporaryDirectory()
+
+    @cached_property
+    def fitted(self) -> Attributor:
+        return _fitted(self.method, self.parameters, self.images, Path(self._folder.name))
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        return self.fitted.predict_proba(self.test)
+
+    def answers(self) -> None:
+        _check_answers(self.fitted, self.test)
+
+    def one_pass(self) -> None:
+        probabilities, features = self.fitted.predict_and_embed(self.test)
+        np.testing.assert_array_equal(
+            probabilities, self.probabilities, err_msg="predict_and_embed must give what predict_proba gives"
+        )
+        np.testing.assert_array_equal(
+            features, self.fitted.embed(self.test), err_msg="predict_and_embed must give what embed gives"
+        )
+
+    def same_seed(self) -> None:
+        with TemporaryDirectory() as folder:
+            again = _fitted(self.method, self.parameters, self.images, Path(folder)).predict_proba(self.test)
+        assert np.array_equal(again, self.probabilities), (
             "the same seed must give the same answer; everything random must come from context.seed"
         )
-        kept = _fitted(method, parameters, images, Path(folder)).predict_proba(test)
-    np.testing.assert_array_equal(kept, probabilities, err_msg="what is kept in scratch must give the same answer")
-    alone = np.concatenate([first.predict_proba(test[i : i + 1]) for i in range(3)])
-    np.testing.assert_allclose(
-        alone, probabilities[:3], atol=1e-4, err_msg="predict_proba must not depend on which images come together"
-    )
-    first.on(_example(2, 4, size, seed=202))
-    np.testing.assert_array_equal(
-        first.predict_proba(test), probabilities, err_msg="on must leave the method as it was"
-    )
-    _check_refusals(first, test, _example(2, 2, 2 * size, seed=302).without_labels())
-    with TemporaryDirectory() as folder:
-        of_many = _fitted(method, parameters, _example(17, 16, size, seed=17), Path(folder))
-        _check_answers(of_many, _example(17, 2, size, seed=117).without_labels())
+
+    def kept_in_scratch(self) -> None:
+        before = self.probabilities
+        kept = _fitted(self.method, self.parameters, self.images, Path(self._folder.name)).predict_proba(self.test)
+        np.testing.assert_array_equal(kept, before, err_msg="what is kept in scratch must give the same answer")
+
+    def image_by_image(self) -> None:
+        alone = np.concatenate([self.fitted.predict_proba(self.test[i : i + 1]) for i in range(3)])
+        np.testing.assert_allclose(
+            alone,
+            self.probabilities[:3],
+            atol=1e-4,
+            err_msg="predict_proba must not depend on which images come together",
+        )
+
+    def another_manifold(self) -> None:
+        before = self.probabilities
+        self.fitted.with_manifold(_example(2, 4, self.size, seed=202))
+        np.testing.assert_array_equal(
+            self.fitted.predict_proba(self.test), before, err_msg="with_manifold must leave the method as it was"
+        )
+
+    def refusals(self) -> None:
+        _check_refusals(self.fitted, self.test, _example(2, 2, 2 * self.size, seed=302).without_labels())
+
+    def many_sources(self) -> None:
+        with TemporaryDirectory() as folder:
+            images = _example(17, 16, self.size, seed=17)
+            of_many = _fitted(self.method, self.parameters, images, Path(folder))
+            _check_answers(of_many, _example(17, 2, self.size, seed=117).without_labels())
 
 
-def _check_answers(attributor: Any, test: ImageSet) -> np.ndarray:
-    """The probabilities, if they and the features are what the contract asks for."""
+def _check_answers(attributor: Attributor, test: ImageSet) -> None:
+    """Probabilities and features are what the contract asks for."""
     probabilities, features = attributor.predict_proba(test), attributor.embed(test)
     check_probabilities(probabilities, test)
     check_features(features, test)
     for name, answer in (("predict_proba", probabilities), ("embed", features)):
         assert answer.dtype == np.float32, f"{name} must return float32, got {answer.dtype}"
     assert features.shape[1] > 0, "embed must return at least one number per image"
-    return probabilities
 
 
 def check_constructor(method: Method) -> None:
@@ -94,7 +161,7 @@ def check_constructor(method: Method) -> None:
     )
 
 
-def _check_refusals(attributor: Any, test: ImageSet, larger: ImageSet) -> None:
+def _check_refusals(attributor: Attributor, test: ImageSet, larger: ImageSet) -> None:
     """No images, and images of another size than in training: an answer as of any others, or an error of gmbench's."""
     for images, what in ((test[:0], "no images"), (larger, "images of another size than in training")):
         try:
@@ -108,7 +175,7 @@ def _check_refusals(attributor: Any, test: ImageSet, larger: ImageSet) -> None:
             ) from error
 
 
-def _fitted(method: Method, parameters: Mapping[str, Value], images: ImageSet, folder: Path) -> Any:
+def _fitted(method: Method, parameters: Mapping[str, Value], images: ImageSet, folder: Path) -> Attributor:
     """The method fitted on 10 images per source and chosen on 3, with 3 more of `real` as the manifold."""
     rank = np.arange(len(images)) // len(images.sources)
     scratch = folder / "scratch"

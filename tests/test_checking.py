@@ -60,10 +60,10 @@ class TestNew:
         assert f"gmbench check {folder}" in out
         assert (folder / "test_my_method.py").is_file()
         fill_in(folder)
-        code, out, _ = command("check", str(folder), "--json", str(tmp_path / "said.json"))
+        code, out, _ = command("check", str(folder), "--json")
         assert code == 0, out
         assert "MiB at most" in out
-        (said,) = json.loads((tmp_path / "said.json").read_text())
+        (said,) = json.loads(out)
         assert all(finding["ok"] for finding in said["findings"])
 
     def test_a_network_runs_at_once(self, command, tmp_path: Path, only_tiny: None, static: None) -> None:  # type: ignore[no-untyped-def]

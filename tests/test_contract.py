@@ -136,8 +136,8 @@ def test_a_traceback_on_no_images_is_caught(tmp_path: Path) -> None:
 
 def test_a_move_to_another_manifold_that_changes_the_method_is_caught(tmp_path: Path) -> None:
     """`on` gives another method, or the same one if nothing is to be changed."""
-    code = CODE + "\n    def on(self, manifold):\n        self.sources_ += 1\n        return self\n"
-    with pytest.raises(AssertionError, match="on must leave"):
+    code = CODE + "\n    def with_manifold(self, manifold):\n        self.sources_ += 1\n        return self\n"
+    with pytest.raises(AssertionError, match="with_manifold must leave"):
         check_attributor(find_method(str(write_method(tmp_path / "moved", code))))
 
 

@@ -14,7 +14,8 @@ from gmbench.building.encoders import mirrored_and_shifted, train_encoder, view
 from gmbench.data.cards import DatasetCard, dataset_cards
 from gmbench.data.manifest import MANIFEST
 from gmbench.errors import DataError, NotFoundError
-from gmbench.evaluators.quality import frechet_distance, precision_and_recall
+from gmbench.evaluators.fdr import frechet_distance
+from gmbench.evaluators.quality import precision_and_recall
 from gmbench.manifold.encoders import Encoder, as_input, encode, load_encoder
 from gmbench.support.progress import Progress
 

@@ -223,7 +223,7 @@ class TestAttribution:
         for repetition, threads in enumerate((1, 2, 0)):
             write(results, "durall20", right(60), repetition=repetition, threads=threads)
         for repetition, where in enumerate(made):
-            command = f"gmbench run --method durall20 --seed {repetition}"
+            command = f"gmbench run --method durall20 --dataset tiny --setting clean --seed {repetition} --device cpu"
             assert f"{command}  # {where}, commit {'e' * 12}" in self.page(results)
 
 

@@ -173,14 +173,14 @@ class TestManiFPTOnAnotherManifold:
         """A manifold of one image is everything's projection: the artifact is the image less that one."""
         test, only = tiny["test"][:5].without_labels(), tiny["manifold"][3:4]
         embedded, projection = (manifpt._space().embed(images.pixels()) for images in (test, only))
-        moved = manifpt.on(only).inputs(test).batch(np.arange(5))
+        moved = manifpt.with_manifold(only).inputs(test).batch(np.arange(5))
         np.testing.assert_allclose(moved, embedded - projection, atol=1e-4)
 
     def test_the_original_is_unchanged(self, manifpt: ManiFPT, tiny: Dataset) -> None:
         """It answers as before; the copy answers otherwise, with the same network and the same parameters."""
         test = tiny["test"].without_labels()
         before, kept = manifpt.predict_proba(test), dict(vars(manifpt))
-        moved = manifpt.on(tiny["manifold"][:1])
+        moved = manifpt.with_manifold(tiny["manifold"][:1])
         assert not np.array_equal(moved.predict_proba(test), before)
         np.testing.assert_array_equal(manifpt.predict_proba(test), before)
         assert vars(manifpt) == kept
@@ -194,4 +194,4 @@ class TestManiFPTOnAnotherManifold:
 
 def test_other_methods_stay_what_they_are(fitted: Brightness, tiny: Dataset) -> None:
     """A method that does not look at the manifold is itself on any."""
-    assert fitted.on(tiny["manifold"][:1]) is fitted
+    assert fitted.with_manifold(tiny["manifold"][:1]) is fitted

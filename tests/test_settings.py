@@ -21,7 +21,7 @@ from gmbench.support.progress import Progress
 
 def roles_in(setting: str, dataset: Dataset, repetition: int = 0) -> Roles:
     """The images of a run in a setting."""
-    return find_setting(setting)(dataset, repetition, Cache(), Progress())
+    return find_setting(setting).images(dataset, repetition, Cache(), Progress())
 
 
 def test_clean_is_everything(tiny: Dataset) -> None:

@@ -128,7 +128,7 @@ def test_transfer_where_two_datasets_share_a_generative_model(  # type: ignore[n
     cards = {"tiny": make_card(), "other": make_card("other", per_source=40)}
     write_dataset(home / "other", cards["other"], first_seed=10)
     use_catalogue(monkeypatch, home, cards)
-    monkeypatch.setattr(gmbench.submissions.submit, "SETTINGS", ("clean",))
+    monkeypatch.setattr(gmbench.submissions.submit, "BOARD", ("clean",))
     assert command("submit", "mccloskey18", "--datasets", "tiny,other", *SUBMIT[2:])[0] == 0
     found = {"/".join(path.parts[-5:-3]) for path in checkout.glob("leaderboards/results/*/*/*/*/record.json")}
     assert found == {"tiny/clean", "other/clean", "tiny/to-other", "other/to-tiny"}

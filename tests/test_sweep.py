@@ -20,7 +20,7 @@ from gmbench.data.cards import CARD as DATASET_CARD
 from gmbench.data.cards import DatasetCard
 from gmbench.data.importing.cards import card_toml
 from gmbench.records.store import read_record
-from gmbench.runs.sweep import SETTINGS, _gpu_of
+from gmbench.runs.sweep import BOARD, _gpu_of
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ class TestSweep:
         asked = ("sweep", "--methods", "mccloskey18", "--datasets", "tiny", "--seeds", "1", "--out", str(tmp_path))
         assert "4 run, 0 recorded before" in command(*asked)[1]
         assert "0 run, 4 recorded before" in command(*asked, "--settings", "all")[1]
-        assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == sorted(SETTINGS)
+        assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == sorted(BOARD)
 
     @pytest.mark.parametrize("option", ["--methods", "--datasets", "--settings"])
     def test_nothing_asked_for(self, command, tmp_path: Path, option: str) -> None:  # type: ignore[no-untyped-def]
@@ -195,7 +195,7 @@ class TestTransfer:
         """A method is told of the test images' reals, once, and asked in that state."""
         code = CODE.replace(
             "    def embed",
-            "    def on(self, manifold):\n        import copy\n        moved = copy.copy(self)\n"
+            "    def with_manifold(self, manifold):\n        import copy\n        moved = copy.copy(self)\n"
             "        moved.reals_ = manifold.origin\n        return moved\n\n    def embed",
         ).replace(
             "        return np.full(",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -120,6 +120,10 @@ class Marra19(Attributor):
             "forgetting": forgetting(accuracies),
         }
         return self
+
+    def fit_report(self) -> dict[str, Any]:
+        began_from = self.network_.weights_sha256
+        return self.training_ | ({"weights_sha256": began_from} if began_from else {})
 
     def predict_proba(self, images: ImageSet) -> np.ndarray:
         """The softmax of negative distances to the means, or of logits."""

@@ -20,7 +20,8 @@ from gmbench.data.parquet import write_role
 from gmbench.data.png import image_id
 from gmbench.data.readme import hub_metadata
 from gmbench.errors import DataError
-from gmbench.evaluators.quality import frechet_distance, precision_and_recall
+from gmbench.evaluators.fdr import frechet_distance
+from gmbench.evaluators.quality import precision_and_recall
 from gmbench.generators.training import TrainingPlan, read_description, save_grid, train_generator
 from gmbench.manifold.encoders import Encoder, encode, load_encoder
 from gmbench.support.cache import Cache

@@ -11,9 +11,11 @@ import typer
 from gmbench.cli.options import (
     MAKE,
     Device,
+    Json,
     app,
     assignments,
     console,
+    emit,
     progress,
 )
 from gmbench.data.judgements import LARGEST_SIDE
@@ -63,15 +65,12 @@ def audit(
         ),
     ] = 0.5,
     device: Device = "auto",
-    json: Annotated[Path | None, typer.Option(help="A file for the report.")] = None,
+    json: Json = False,
 ) -> None:
     """Check whether a dataset is a fair benchmark. Exit code 1 if a check fails."""
     from gmbench.data.cards import find_dataset
-    from gmbench.support.files import ensure_writable, write_text
 
     card = find_dataset(dataset)
-    if json is not None:
-        ensure_writable(json.parent)
 
     from gmbench.audit.report import audit_dataset
     from gmbench.cli.printing import print_audit
@@ -86,10 +85,7 @@ def audit(
         probe_bound=probe_bound,
         device=resolve_device(device),
     )
-    print_audit(console(), report)
-    if json is not None:
-        write_text(json, report.model_dump_json(indent=2) + "\n")
-        console().print(f"wrote {json}", highlight=False, soft_wrap=True)
+    emit(report, lambda console: print_audit(console, report))
     if not report.passed:
         raise typer.Exit(1)
 

@@ -4,36 +4,89 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gmbench.cli.options import (
     LOOK,
+    Json,
     app,
     console,
+    emit,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Listed(StrEnum):
     methods = "methods"
     datasets = "datasets"
+    settings = "settings"
 
 
 @app.command("list", rich_help_panel=LOOK)
-def list_(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> None:
-    """List the methods or the datasets."""
+def list_(
+    what: Annotated[Listed | None, typer.Argument(help="What to list (default: all three).")] = None,
+    json: Json = False,
+) -> None:
+    """List the methods, the datasets and the settings."""
     from gmbench.cli import printing
+    from gmbench.data.cards import dataset_cards
+    from gmbench.data.locations import state_of
+    from gmbench.protocol.settings import SETTINGS
+    from gmbench.registry import methods
 
-    {Listed.methods: printing.print_methods, Listed.datasets: printing.print_datasets}[what](console())
+    chosen = [what] if what else list(Listed)
+    found = {
+        Listed.methods: lambda: [
+            {"slug": slug, "title": method.title, "looks_at": method.card.looks_at, "folder": method.folder}
+            for slug, method in methods().items()
+        ],
+        Listed.datasets: lambda: [
+            {
+                "slug": slug,
+                "title": card.title,
+                "resolution": card.resolution,
+                "sources": list(card.classes),
+                "images": card.total_images,
+                "state": state_of(card).word,
+            }
+            for slug, card in dataset_cards().items()
+        ],
+        Listed.settings: lambda: [
+            {"slug": setting.slug, "words": setting.words, "on_board": setting.on_board}
+            for setting in SETTINGS.values()
+        ],
+    }
+    printers = {
+        Listed.methods: printing.print_methods,
+        Listed.datasets: printing.print_datasets,
+        Listed.settings: printing.print_settings,
+    }
+
+    def show(console: Console) -> None:
+        for number, each in enumerate(chosen):
+            if number:
+                console.print()
+            printers[each](console)
+
+    emit({each.value: found[each]() for each in chosen}, show)
 
 
 @app.command(rich_help_panel=LOOK)
-def info(slug: Annotated[str, typer.Argument(help="Slug of a method or a dataset.")]) -> None:
+def info(
+    slug: Annotated[str, typer.Argument(help="Slug of a method or a dataset.")],
+    json: Json = False,
+) -> None:
     """Show the card of a method or a dataset."""
     from gmbench.cli.printing import print_info
+    from gmbench.data.cards import dataset_cards
+    from gmbench.registry import methods
 
-    print_info(console(), slug)
+    known = methods()[slug].card if slug in methods() else dataset_cards().get(slug)
+    emit(known, lambda console: print_info(console, slug)) if known else print_info(console(), slug)
 
 
 @app.command(rich_help_panel=LOOK)
@@ -66,18 +119,30 @@ def compare(
     dataset: Annotated[str, typer.Option(help="Slug of a dataset (see `gmbench list datasets`).")],
     setting: Annotated[str, typer.Option(help="How the images reached the methods.")] = "clean",
     results: Annotated[Path, typer.Option(help="Holds the records.")] = Path("leaderboards/results"),
+    json: Json = False,
 ) -> None:
     """Say whether two methods differ by more than chance, from their records on the same test images."""
     from gmbench.cli import printing
     from gmbench.records import comparison
 
-    printing.print_comparison(console(), comparison.compare(first, second, results, dataset, setting))
+    found = comparison.compare(first, second, results, dataset, setting)
+    document = {
+        "first": found.first.name,
+        "second": found.second.name,
+        "dataset": dataset,
+        "setting": setting,
+        "images": found.images,
+        "paired": found.paired,
+        "verdict": found.verdict,
+    }
+    emit(document, lambda console: printing.print_comparison(console, found))
 
 
 @app.command(rich_help_panel=LOOK)
-def doctor() -> None:
+def doctor(json: Json = False) -> None:
     """Show what to paste into a bug report: versions, devices, places, datasets."""
     from gmbench.cli.printing import print_diagnosis
     from gmbench.runs.diagnosis import diagnosis
 
-    print_diagnosis(console(), diagnosis())
+    facts = diagnosis()
+    emit(facts, lambda console: print_diagnosis(console, facts))

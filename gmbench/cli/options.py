@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from gmbench.errors import ParameterError
 
@@ -15,15 +19,42 @@ if TYPE_CHECKING:
 
     from gmbench.support.progress import Progress
 
+RUN, LOOK, SUBMIT, MAKE = PANELS = "Run", "Look", "Submit", "Datasets and generators"
+
+
+class Commands(typer.core.TyperGroup):
+    """Commands in the order of their panels, in which one needs them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: PANELS.index(self.commands[name].rich_help_panel))  # type: ignore[attr-defined]
+
+
 app = typer.Typer(
     name="gmbench",
+    cls=Commands,
     help="Which generative model made this image? Benchmark and leaderboards of model attribution.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
-RUN, LOOK, SUBMIT, MAKE = "Run", "Look", "Submit", "Datasets and generators"
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"gmbench {version('gmbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def gmbench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Which generative model made this image? Benchmark and leaderboards of model attribution."""
+
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
@@ -42,6 +73,9 @@ Results = Annotated[Path, typer.Option(help="Where records go.")]
 Jobs = Annotated[
     int, typer.Option(min=1, help="Runs at a time, each with its share of the cores, or a GPU of its own.")
 ]
+
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which runs there would be, and do none.")]
 
 
 class PrecisionName(StrEnum):
@@ -71,23 +105,41 @@ def assignments(given: list[str], option: str = "--set") -> dict[str, Any]:
     return values
 
 
-def write_json(path: Path | None, content: Any) -> None:
-    """Writes what a command found into a file, if one is given."""
-    if path is None:
-        return
-    import json
+def _ask_for_json(asked: bool) -> bool:
+    as_json.set(asked)
+    return asked
 
-    from gmbench.support.files import write_text
 
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    console().print(f"wrote {path}", highlight=False, soft_wrap=True)
+as_json: ContextVar[bool] = ContextVar("json", default=False)
+Json = Annotated[
+    bool,
+    typer.Option("--json", callback=_ask_for_json, help="One JSON document on standard output (docs/json.md)."),
+]
+
+
+def emit(result: Any, printer: Callable[[Console], None]) -> None:
+    """Says a result: one JSON document on standard output where `--json` asks for it, else as the printer does.
+
+    Args:
+        result: what is made of dicts, lists, plain values, dataclasses, pydantic models and paths.
+    """
+    if as_json.get():
+        from pydantic_core import to_json
+
+        sys.stdout.write(to_json(result, indent=2, inf_nan_mode="null").decode() + "\n")
+    else:
+        printer(console())
 
 
 def console() -> Console:
-    """Standard output."""
+    """Standard output, or standard error where a JSON document has the former to itself."""
     from rich.console import Console
 
-    return Console()
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Output(stderr=as_json.get())
 
 
 def progress() -> Progress:

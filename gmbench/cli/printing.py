@@ -18,6 +18,7 @@ from gmbench.data.catalogue import catalogue
 from gmbench.data.locations import state_of
 from gmbench.data.manifest import read_manifest, stored_card
 from gmbench.errors import GmbenchError, NotFoundError
+from gmbench.protocol.settings import SETTINGS
 from gmbench.records.scoring import Compared
 from gmbench.registry import Method, methods
 from gmbench.support.cache import cache_folder, kept_sizes
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from gmbench.records.scoring import Evaluation
     from gmbench.runs.reproduce import Rerun
     from gmbench.runs.runner import Outcome
-    from gmbench.runs.sweep import Swept
+    from gmbench.runs.sweep import Planned, Swept
     from gmbench.submissions.check import Checked
     from gmbench.submissions.submit import Submitted
     from gmbench.submissions.validate import Validated
@@ -243,6 +244,23 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         table.add_row(f"with {seeds}", interval, f"95 % interval; {p} ({test})")
     console.print(table, highlight=False)
     console.print(f"\n{comparison.verdict}", highlight=False, soft_wrap=True)
+
+
+def print_settings(console: Console) -> None:
+    """A line per setting, with what it does."""
+    table = Table("setting", "what it does", box=None, pad_edge=False)
+    for setting in SETTINGS.values():
+        table.add_row(setting.slug, setting.words)
+    console.print(table, highlight=False)
+
+
+def print_planned(console: Console, planned: Sequence[Planned]) -> None:
+    """A line per run that a sweep would do, and how many there are already."""
+    for run in planned:
+        if not run.is_there:
+            console.print(run.name, highlight=False, soft_wrap=True)
+    there = sum(run.is_there for run in planned)
+    console.print(f"{len(planned) - there} of {len(planned)} runs to do, {there} with a record", highlight=False)
 
 
 def print_swept(console: Console, swept: Swept) -> None:

@@ -11,7 +11,9 @@ from gmbench.cli.options import (
     RUN,
     Changes,
     Device,
+    DryRun,
     Jobs,
+    Json,
     Precision,
     PrecisionName,
     Repetition,
@@ -19,6 +21,7 @@ from gmbench.cli.options import (
     app,
     assignments,
     console,
+    emit,
     names,
     progress,
 )
@@ -38,6 +41,7 @@ def run(
     device: Device = "auto",
     precision: Precision = PrecisionName.single,
     out: Results = Path("results"),
+    json: Json = False,
 ) -> None:
     """Fit a method on a dataset, attribute the test images, and leave a record of the scores."""
     _perform(method, dataset, setting, seed, set_, device, precision, out)
@@ -53,6 +57,7 @@ def transfer(
     device: Device = "auto",
     precision: Precision = PrecisionName.single,
     out: Results = Path("results"),
+    json: Json = False,
 ) -> None:
     """Fit a method on one dataset and attribute another one's test images, over the sources that both have."""
     from gmbench.protocol.settings import TRANSFER
@@ -75,29 +80,35 @@ def sweep(
     precision: Precision = PrecisionName.single,
     jobs: Jobs = 1,
     out: Results = Path("results"),
+    dry_run: DryRun = False,
+    json: Json = False,
 ) -> None:
     """Run the missing cells of a matrix. A cell that fails does not stop the others. Exit code 1 if one failed."""
     from gmbench.data.cards import dataset_cards, find_dataset
     from gmbench.protocol.settings import find_setting
     from gmbench.registry import find_method
     from gmbench.registry import methods as known
-    from gmbench.runs.sweep import SETTINGS, matrix
+    from gmbench.runs.sweep import BOARD, matrix, plan
     from gmbench.runs.sweep import sweep as perform_all
 
     chosen_methods = [find_method(slug) for slug in names("--methods", methods, list(known()))]
     embedded = [card.slug for card in dataset_cards().values() if card.embedded]
     chosen_datasets = [find_dataset(slug) for slug in names("--datasets", datasets, embedded)]
-    chosen_settings = names("--settings", settings, list(SETTINGS))
+    chosen_settings = names("--settings", settings, list(BOARD))
     for setting in chosen_settings:
         find_setting(setting)
 
-    from gmbench.cli.printing import print_swept
+    from gmbench.cli.printing import print_planned, print_swept
     from gmbench.support.device import resolve_device
 
     where = resolve_device(device)
     runs = list(matrix(chosen_methods, chosen_datasets, chosen_settings, seeds, where, precision.value))
+    if dry_run:
+        planned = plan(runs, out)
+        emit({"runs": planned}, lambda console: print_planned(console, planned))
+        return
     swept = perform_all(runs, out, progress(), jobs)
-    print_swept(console(), swept)
+    emit(swept, lambda console: print_swept(console, swept))
     if swept.failed:
         raise typer.Exit(1)
 
@@ -106,6 +117,7 @@ def sweep(
 def evaluate(
     paths: Annotated[list[Path], typer.Argument(help="Records, or folders that hold some.")],
     write: Annotated[bool, typer.Option("--write", help="Replace the scores of each record by these.")] = False,
+    json: Json = False,
 ) -> None:
     """Compute scores anew from a record's predictions and cached features. Exit code 1 if they differ.
 
@@ -118,10 +130,22 @@ def evaluate(
 
     bar = progress()
     evaluations = {folder: evaluate_record(folder, bar) for path in paths for folder in record_folders(path)}
-    if len(evaluations) == 1:
-        print_evaluation(console(), *evaluations.values())
-    else:
-        print_evaluations(console(), evaluations)
+    emit(
+        [
+            {
+                "record": folder,
+                "with_features": evaluation.with_features,
+                "scores": evaluation.scores,
+                "differing": [score._asdict() for score in evaluation.differing],
+            }
+            for folder, evaluation in evaluations.items()
+        ],
+        lambda console: (
+            print_evaluation(console, *evaluations.values())
+            if len(evaluations) == 1
+            else print_evaluations(console, evaluations)
+        ),
+    )
     if write:
         for folder, evaluation in evaluations.items():
             digests = {name: evaluator_sha256(name) for name in evaluation.computed}
@@ -142,14 +166,18 @@ def _perform(
     out: Path,
 ) -> None:
     from gmbench.data.cards import find_dataset
+    from gmbench.protocol.settings import find_setting
     from gmbench.registry import find_method
 
     found_method, card, given = find_method(method), find_dataset(dataset), assignments(set_ or [])
     found_method.parameters(given)
+    find_setting(setting)
 
     from gmbench.cli.printing import print_outcome
     from gmbench.runs.runner import Run, perform
     from gmbench.support.device import resolve_device
 
     asked = Run(found_method, card, setting, seed, given, resolve_device(device), precision.value)
-    print_outcome(console(), perform(asked, out, progress()))
+    outcome = perform(asked, out, progress())
+    document = {"folder": outcome.folder, "was_there": outcome.was_there, "record": outcome.record}
+    emit(document, lambda console: print_outcome(console, outcome))

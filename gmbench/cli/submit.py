@@ -10,12 +10,14 @@ import typer
 from gmbench.cli.options import (
     SUBMIT,
     Device,
+    DryRun,
     Jobs,
+    Json,
     app,
     console,
+    emit,
     names,
     progress,
-    write_json,
 )
 from gmbench.errors import ParameterError
 
@@ -43,7 +45,7 @@ def check(
         list[str] | None, typer.Argument(help="Slugs or folders of methods (default: all that changed).")
     ] = None,
     against: Annotated[str, typer.Option(help="The branch or commit that changes count from.")] = "main",
-    json: Annotated[Path | None, typer.Option(help="A file for what was found.")] = None,
+    json: Json = False,
 ) -> None:
     """Check whether methods are fit to be proposed. Exit code 1 if one is not."""
     from gmbench.cli.printing import print_checked
@@ -52,8 +54,7 @@ def check(
 
     chosen = names or changed_methods(against)
     checked = [of_method for name in chosen for of_method in check_method(name, progress())]
-    print_checked(console(), checked)
-    write_json(json, [of_method.model_dump() for of_method in checked])
+    emit(checked, lambda console: print_checked(console, checked))
     if not all(of_method.ok for of_method in checked):
         raise typer.Exit(1)
 
@@ -65,6 +66,7 @@ def submit(
     seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
     device: Device = "auto",
     jobs: Jobs = 1,
+    dry_run: DryRun = False,
     allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Also with code that is in no commit.")] = False,
     folder: Annotated[Path, typer.Option(help="Holds results/ and gets the pages.")] = Path("leaderboards"),
     predictions: Annotated[
@@ -82,8 +84,11 @@ def submit(
         raise ParameterError("--predictions and --dataset go together; to run the method, name --datasets.")
     found = find_method(method)
 
-    from gmbench.cli.printing import print_submitted
+    from gmbench.cli.printing import print_planned, print_submitted
+    from gmbench.leaderboard.pages import RESULTS
+    from gmbench.runs.sweep import plan
     from gmbench.submissions.predictions import submit_predictions
+    from gmbench.submissions.submit import runs_of
     from gmbench.submissions.submit import submit as submit_runs
     from gmbench.support.device import resolve_device
 
@@ -94,6 +99,10 @@ def submit(
     else:
         embedded = [card.slug for card in dataset_cards().values() if card.embedded]
         cards = [find_dataset(slug) for slug in names("--datasets", datasets, embedded)]
+        if dry_run:
+            planned = plan(runs_of(found, cards, seeds, resolve_device(device)), folder / RESULTS)
+            print_planned(console(), planned)
+            return
         submitted = submit_runs(found, cards, seeds, resolve_device(device), folder, progress(), jobs, allow_dirty)
     print_submitted(console(), found, submitted)
     if submitted.swept.failed:
@@ -109,19 +118,19 @@ def validate(
         bool, typer.Option("--rerun", help="Run one of them again, chosen at random, and compare.")
     ] = False,
     device: Annotated[str, typer.Option(help="With --rerun: auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    json: Annotated[Path | None, typer.Option(help="A file for what was found.")] = None,
+    json: Json = False,
 ) -> None:
     """Check whether records are what they say they are. Exit code 1 if one is not."""
     from gmbench.cli.printing import print_validated
     from gmbench.submissions.validate import validate as validate_records
 
     validated = validate_records(paths or [Path("leaderboards/results")])
-    print_validated(console(), validated)
-    write_json(json, [of_record.model_dump() for of_record in validated])
-    if not all(of_record.ok for of_record in validated):
-        raise typer.Exit(1)
-    if not rerun:
-        return
+    ok = all(of_record.ok for of_record in validated)
+    if not rerun or not ok:
+        emit({"records": validated}, lambda console: print_validated(console, validated))
+        raise typer.Exit(0 if ok else 1)
+    if not json:
+        print_validated(console(), validated)
 
     from gmbench.cli.printing import print_rerun
     from gmbench.runs.reproduce import choose
@@ -130,9 +139,10 @@ def validate(
 
     folder = choose([Path(of_record.folder) for of_record in validated])
     if folder is None:
-        console().print("none can be run again: expected a run on an embedded dataset", highlight=False)
+        why = "none can be run again: expected a run on an embedded dataset"
+        emit({"records": validated, "rerun": None}, lambda console: console.print(why, highlight=False))
         return
     again = run_again(folder, resolve_device(device), progress())
-    print_rerun(console(), again)
+    emit({"records": validated, "rerun": again}, lambda console: print_rerun(console, again))
     if not again.holds:
         raise typer.Exit(1)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+PACKAGE = Path(__file__).parent
+
 
 def catalogue_folder() -> Path:
     """What holds `cards/` and `embedded/`: this package's own, or the folder that `GMBENCH_CATALOGUE` names."""
-    return Path(os.environ.get("GMBENCH_CATALOGUE") or Path(__file__).parent)
+    return Path(os.environ.get("GMBENCH_CATALOGUE") or PACKAGE)
 
 
 def data_folder() -> Path:

@@ -47,7 +47,10 @@ class ImageSet:
             raise ValueError(f"images must be uint8 (n, height, width, 3), got {pixels.dtype} {pixels.shape}")
         if len(ids) != len(pixels) or (labels is not None and len(labels) != len(pixels)):
             raise ValueError(f"{len(pixels)} images need as many ids and labels")
-        return cls(pixels, np.arange(len(pixels)), np.asarray(ids), sources, labels, origin)
+        lent = [np.asarray(ids).copy(), *([] if labels is None else [np.asarray(labels).copy()])]
+        for array in lent:
+            array.flags.writeable = False
+        return cls(pixels, np.arange(len(pixels)), lent[0], sources, lent[1] if labels is not None else None, origin)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -24,6 +24,7 @@ from gmbench.leaderboard.markdown import (
     percent,
     table,
 )
+from gmbench.protocol.settings import SETTINGS
 from gmbench.records.rows import Entry, methods_of
 from gmbench.registry import methods
 
@@ -68,14 +69,6 @@ Badges:
 {WRITTEN_BY}
 """
 
-SETTINGS_IN_WORDS = {
-    "clean": "All training images, as they are stored (the paper's protocol).",
-    "few-shot-10": "Ten training and ten validation images per source, drawn anew for each seed.",
-    "laundered": "Every image, also of the manifold, went through a chain as on a social network: resized to 50 to "
-    "100 % and back, sometimes blurred, compressed as JPEG.",
-    "clean-to-laundered": "Fitted on images as they are stored, tested on images that went through the chain of "
-    "`laundered`.",
-}
 FEW_SEEDS = 3
 PREDICTIONS_ONLY = "predictions only, not re-run"
 WEIGHTS = {"weights_sha256": "pretrained", "encoder_sha256": "encoder"}
@@ -102,13 +95,13 @@ def attribution_page(entries: Iterable[Entry]) -> str:
 
 def _place(entry: Entry) -> tuple[int, str, str]:
     """Settings in the order of their words, others behind them; then datasets."""
-    known = list(SETTINGS_IN_WORDS)
+    known = list(SETTINGS)
     place = known.index(entry.setting) if entry.setting in known else len(known)
     return place, entry.setting, entry.dataset
 
 
 def _in_words(setting: str) -> str:
-    return SETTINGS_IN_WORDS.get(setting, "")
+    return SETTINGS[setting].words if setting in SETTINGS else ""
 
 
 def listed_cards(slugs: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from tabulate import tabulate
 
+from gmbench.records.command import command_of
 from gmbench.records.rows import Entry
 from gmbench.records.schema import Environment
 
@@ -85,7 +86,8 @@ def commands(entries: Iterable[Entry]) -> str:
     lines = []
     for entry in entries:
         for record in entry.records:
-            lines.append(f"{record.command}  # {_made_in(record.environment)}")
+            command = command_of(record.identity, predictions="FILE" if record.predictions_only else None)
+            lines.append(f"{command}  # {_made_in(record.environment)}")
     return "\n".join(["```", *lines, "```"])
 
 

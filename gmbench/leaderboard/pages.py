@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from gmbench.data.cards import registered_cards
+from gmbench.errors import RecordError
 from gmbench.leaderboard.attribution import attribution_page
 from gmbench.leaderboard.datasets import datasets_page
 from gmbench.leaderboard.nmi import nmi_page
 from gmbench.leaderboard.paper import paper_page
 from gmbench.leaderboard.significance import significance_page
 from gmbench.leaderboard.transfer import transfer_page
+from gmbench.protocol.settings import SETTINGS
 from gmbench.records.rows import read_entries
 from gmbench.support.files import write_text
 
 RESULTS = "results"
-# Here the class `real` is free (its artifacts are zero), which no other method is granted.
-OFF_THE_BOARD = "released-code"
 
 
 def write_pages(folder: Path) -> list[Path]:
@@ -63,7 +63,13 @@ def build_pages(folder: Path) -> dict[str, str]:
     Raises:
         RecordError: a record is damaged or at odds with its predictions.
     """
-    entries = [entry for entry in read_entries(folder / RESULTS) if entry.setting != OFF_THE_BOARD]
+    entries = [entry for entry in read_entries(folder / RESULTS) if _is_shown(entry.setting)]
+    for entry in entries:
+        if any(record.of_object for record in entry.records):
+            raise RecordError(
+                f"{folder / RESULTS}: {entry.name} on {entry.dataset} was an object, whose code nobody has (field "
+                "'of_object'). Remove its records, or submit a method."
+            )
     return {
         "attribution.md": attribution_page(entries),
         "transfer.md": transfer_page(entries),
@@ -72,3 +78,8 @@ def build_pages(folder: Path) -> dict[str, str]:
         "datasets.md": datasets_page(list(registered_cards().values())),
         "paper.md": paper_page(entries),
     }
+
+
+def _is_shown(setting: str) -> bool:
+    """Whether leaderboards show a setting: all but those that are here to measure something else."""
+    return setting not in SETTINGS or SETTINGS[setting].on_board

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import asdict
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -63,14 +63,26 @@ class NetworkAttributor(Attributor):
 
     def predict_proba(self, images: ImageSet) -> np.ndarray:
         """The softmax of the network's output."""
-        network = self.network_
-        return apply_network(
-            lambda x: network(x).softmax(dim=1), self._asked(images), self.device_, self.inference_batch
-        )
+        return self.predict_and_embed(images)[0]
 
     def embed(self, images: ImageSet) -> np.ndarray:
         """What the network's last layer sees."""
-        return apply_network(self.network_.features, self._asked(images), self.device_, self.inference_batch)
+        return self.predict_and_embed(images)[1]
+
+    def predict_and_embed(self, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+        network = self.network_
+
+        def answers_and_features(x: torch.Tensor) -> torch.Tensor:
+            features = network.features(x)
+            return torch.cat([network.head(features).softmax(dim=1), features], dim=1)
+
+        found = apply_network(answers_and_features, self._asked(images), self.device_, self.inference_batch)
+        answers, features = np.split(found, [len(images.sources)], axis=1)
+        return np.ascontiguousarray(answers), np.ascontiguousarray(features)
+
+    def fit_report(self) -> dict[str, Any]:
+        began_from = getattr(self.network_, "weights_sha256", None)
+        return self.training_ | ({"weights_sha256": began_from} if began_from else {})
 
     def _asked(self, images: ImageSet) -> Inputs:
         return self.inputs(images.require(self.size_))

@@ -15,11 +15,20 @@ NETWORKS = ("resnet20", "resnet50", "xception", "inception_v3")
 
 
 class FeatureNetwork(nn.Module, ABC):
-    """A network that maps its input to logits, (n, sources), by way of features."""
+    """A network that maps its input to logits, (n, sources), by way of features.
+
+    Attributes:
+        head: its last layer, from features to logits.
+    """
+
+    head: nn.Module
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
         """The feature of each input, (n, width): what the last layer sees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
 
 
 class AttributionNetwork(FeatureNetwork):
@@ -31,6 +40,7 @@ class AttributionNetwork(FeatureNetwork):
         weights_sha256: of the file of published weights that the body starts from; None if it starts from random ones.
     """
 
+    head: nn.Linear
     mean: Tensor
     sd: Tensor
 
@@ -45,9 +55,6 @@ class AttributionNetwork(FeatureNetwork):
         """The feature of each input, (n, width): what the head sees."""
         per_channel = (1, -1) + (1,) * (x.ndim - 2)
         return self.body((x - self.mean.view(per_channel)) / self.sd.view(per_channel))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
 
 
 def attribution_network(

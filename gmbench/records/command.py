@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gmbench.protocol.settings import TRANSFER
+from gmbench.records.schema import Identity
 
-if TYPE_CHECKING:
-    pass
+
+def command_of(identity: Identity, method: str | None = None, predictions: str | None = None) -> str:
+    """The command that makes a record of this identity again, every part quoted for a shell.
+
+    Args:
+        method: how the user named it; None: by its slug.
+        predictions: the name of the file that was handed in, for a method without code.
+    """
+    named = method or identity.method
+    if predictions is not None:
+        parts = ["submit", named, "--predictions", predictions, "--dataset", identity.dataset]
+        parts += ["--setting", identity.setting, "--seed", str(identity.repetition)]
+        return shlex.join(["gmbench", *parts])
+    if identity.tested_on:
+        parts = ["transfer", "--method", named, "--train", identity.dataset, "--test", identity.tested_on]
+    else:
+        parts = ["run", "--method", named, "--dataset", identity.dataset, "--setting", identity.setting]
+    parts += ["--seed", str(identity.repetition)]
+    for name, value in identity.given.items():
+        parts += ["--set", f"{name}={value}"]
+    parts += ["--device", identity.device]
+    if identity.precision != "32-true":
+        parts += ["--precision", identity.precision]
+    return shlex.join(["gmbench", *parts])
 
 
 def cell_of(command: str) -> dict[str, object]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from gmbench.errors import NotFoundError, ParameterError
 from gmbench.evaluators.significance import FEWEST_SEEDS, LEVEL, PairedDifference, paired_difference
 from gmbench.records.rows import Entry, read_entries
+from gmbench.records.schema import Record
 
 WHICH_IS_WHICH = (
     "These seeds are the very models that were fitted; new seeds are the methods, if they were fitted again and tested "
@@ -63,6 +67,33 @@ class Comparison:
         if self.paired.difference < 0:
             low, high = -high, -low
         return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def compare_records(first: Record | Sequence[Record], second: Record | Sequence[Record]) -> Comparison:
+    """Compares two methods from their records, one or several seeds each, on the same test images in one setting.
+
+    Raises:
+        ParameterError: there is no record, or they are not about the same test images.
+        RecordError: the predictions beside a record cannot be read.
+    """
+    one, other = (_entry_of([given] if isinstance(given, Record) else list(given)) for given in (first, second))
+    for what in ("dataset", "setting", "tested_on"):
+        if getattr(one, what) != getattr(other, what):
+            raise ParameterError(
+                f"compare: expected records of one {what}, got {getattr(one, what)} and {getattr(other, what)}."
+            )
+    if not np.array_equal(one.labels, other.labels) or len(one.records) != len(other.records):
+        raise ParameterError(
+            "compare: expected records of the same test images, and as many seeds of one as the other."
+        )
+    return Comparison(one, other, paired_difference(one.correct, other.correct))
+
+
+def _entry_of(records: list[Record]) -> Entry:
+    if not records:
+        raise ParameterError("compare: expected a record, got none.")
+    predictions = [record.predictions() for record in records]
+    return Entry(tuple(records), predictions[0].labels, np.stack([each.probabilities for each in predictions]))
 
 
 def compare(first: str, second: str, results: Path, dataset: str, setting: str) -> Comparison:

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Self
 from urllib.parse import quote
+
+import numpy as np
+from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, StringConstraints, model_validator
 
 from gmbench.evaluators.accuracy import Accuracy
 from gmbench.evaluators.calibration import Calibration
 from gmbench.evaluators.detection import Detection
 from gmbench.evaluators.fdr import FDR
 from gmbench.evaluators.nmi import Alignment
-from gmbench.support.schema import Strict
+from gmbench.protocol.settings import SETTINGS, TRANSFER
+from gmbench.support.schema import Line, Slug, Strict
 
 SCHEMA_VERSION = 3
 LONGEST_CHANGES = 120
+ROUNDING = 1e-9
+Role = Annotated[str, StringConstraints(pattern=r"^(manifold|train|val|test)$")]
+Precision = Annotated[str, StringConstraints(pattern=r"^(32-true|bf16-mixed)$")]
+FiniteNonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _figures(scores: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """All numbers of some scores by their path."""
+    if isinstance(scores, dict):
+        for key, value in scores.items():
+            yield from _figures(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(scores, list | tuple):
+        for value in scores:
+            yield from _figures(value, name)
+    elif isinstance(scores, int | float):
+        yield name, scores
 
 
 class Scores(Strict):
@@ -32,17 +54,28 @@ class Scores(Strict):
     fdr: FDR | None
     nmi: dict[str, Alignment]
 
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        """Every figure is finite; shares lie in [0, 1], distances and counts are not negative."""
+        for name, value in _figures(self.model_dump()):
+            group = name.partition(".")[0]
+            low = -1.0 if name.endswith((".ami", ".null")) else 0.0
+            high = math.inf if group == "fdr" or isinstance(value, int) else 1.0
+            if not math.isfinite(value) or not low - ROUNDING <= value <= high + ROUNDING:
+                raise ValueError(f"{name} is {value}, expected a finite number in [{low:g}, {high:g}]")
+        return self
+
 
 class Environment(Strict):
     """Where a run was made, as far as it should not change the result."""
 
-    gmbench: str
-    git_commit: str | None
+    gmbench: Line
+    git_commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] | None
     git_dirty: bool | None
-    python: str
-    platform: str
-    hardware: str
-    threads: int
+    python: Line
+    platform: Line
+    hardware: Line
+    threads: NonNegativeInt
 
 
 class Identity(Strict):
@@ -53,24 +86,35 @@ class Identity(Strict):
     `evaluators_sha256` of the code that made each group of `Scores`. `precision` is that of the training of networks.
     """
 
-    dataset: str
+    dataset: Slug
     dataset_revision: str
     roles_sha256: str
-    setting: str
-    tested_on: str | None
+    setting: Slug
+    tested_on: Slug | None
     tested_revision: str | None
-    method: str
+    method: Slug
     method_sha256: str
     parameters: dict[str, bool | int | float | str]
     given: dict[str, bool | int | float | str]
-    repetition: int
+    repetition: NonNegativeInt
     seed: int
-    sources: list[str]
+    sources: list[Line] = Field(min_length=2)
     harness_sha256: str
     evaluators_sha256: dict[str, str]
-    packages: dict[str, str]
-    device: str
-    precision: str = "32-true"
+    packages: dict[Line, Line]
+    device: Line
+    precision: Precision = "32-true"
+
+    @model_validator(mode="after")
+    def _is_of_a_setting(self) -> Self:
+        """The setting is known, and transfer is to another dataset."""
+        if self.tested_on is None and self.setting not in SETTINGS:
+            raise ValueError(f"setting '{self.setting}' is not known. There is: {', '.join(SETTINGS)}")
+        if self.tested_on is not None and (
+            self.setting != TRANSFER + self.tested_on or self.tested_on == self.dataset or not self.tested_revision
+        ):
+            raise ValueError(f"setting '{self.setting}' does not test what was fitted on {self.dataset} elsewhere")
+        return self
 
     @property
     def entry(self) -> str:
@@ -87,20 +131,61 @@ def entry_name(method: str, given: Mapping[str, bool | int | float | str], preci
     return f"{method}+{changes}" if changes else method
 
 
+class Predictions(NamedTuple):
+    """What a run says of each test image: `ids` (n,), `labels` (n,) into the sources, `probabilities` (n, sources)."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+
 class Record(Strict):
     """Scores of one run, and everything needed to run it again.
 
-    `predictions_only`: somebody handed in the predictions, and there is no code to run again.
+    Attributes:
+        predictions_only: somebody handed in the predictions, and there is no code to run again.
+        of_object: the method was an object of the caller's own, and there is no code that others could run; it gets
+            onto no leaderboard.
+        folder: where it is, if it was written or read.
     """
 
     schema_version: int
     identity: Identity
-    images: dict[str, int]
+    images: dict[Role, PositiveInt]
     scores: Scores
     training: dict[str, Any]
     environment: Environment
-    command: str
-    seconds: dict[str, float]
-    peak_memory_mib: int | None
+    command: str = Field(max_length=2000)
+    seconds: dict[Line, FiniteNonNegative]
+    peak_memory_mib: NonNegativeInt | None
     predictions_sha256: str
     predictions_only: bool = False
+    of_object: bool = False
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def folder(self) -> Path | None:
+        return self._folder
+
+    def at(self, folder: Path) -> Self:
+        """This record, which lies in a folder."""
+        placed = self.model_copy()
+        placed._folder = folder
+        return placed
+
+    def predictions(self) -> Predictions:
+        """The predictions beside the record.
+
+        Raises:
+            RecordError: they cannot be read.
+        """
+        from gmbench.records.store import read_predictions
+
+        assert self._folder is not None, "a record that was neither written nor read has no predictions"
+        return Predictions(*read_predictions(self._folder, self.identity.sources))
+
+    def features(self) -> np.ndarray | None:
+        """The features (n, d) that the run left in the cache of this machine; None where there are none."""
+        from gmbench.records.scoring import cached_features
+
+        return cached_features(self.identity)

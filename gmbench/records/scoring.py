@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -23,10 +23,65 @@ from gmbench.support.cache import Cache, load_array
 from gmbench.support.files import replacing
 from gmbench.support.progress import Progress
 
-OF_PREDICTIONS, OF_FEATURES = ("accuracy", "detection", "calibration"), ("fdr", "nmi")
-"""The groups of `Scores` that follow from predictions alone, and those that need features."""
 ROUNDING = 1e-9
 """Scores that are nearer than this, by themselves or relative to their size, differ by the order of summation only."""
+
+
+class Answers(NamedTuple):
+    """What a run leaves for evaluators.
+
+    Attributes:
+        probabilities: (n, sources) of the test images. features: (n, d); without columns where there are none.
+        labels: (n,) integers into `sources`.
+        choices: the design choices of each source by name; empty for `real`.
+    """
+
+    probabilities: np.ndarray
+    features: np.ndarray
+    labels: np.ndarray
+    sources: Sequence[str]
+    choices: Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """One group of `Scores`: its name, what it needs, how it is computed, and the figures that tables lead with."""
+
+    name: str
+    needs: Literal["predictions", "features"]
+    function: Callable[[Answers], Any]
+    leading: tuple[str, ...]
+
+
+EVALUATORS = (
+    Evaluator(
+        "accuracy",
+        "predictions",
+        lambda answers: attribution_accuracy(answers.probabilities, answers.labels, answers.sources),
+        ("accuracy", "balanced"),
+    ),
+    Evaluator(
+        "detection",
+        "predictions",
+        lambda answers: detection(answers.probabilities, answers.labels),
+        ("auroc", "average_precision"),
+    ),
+    Evaluator(
+        "calibration", "predictions", lambda answers: calibration(answers.probabilities, answers.labels), ("ece",)
+    ),
+    Evaluator(
+        "fdr", "features", lambda answers: frechet_distance_ratio(answers.features, answers.labels), ("fdr", "n", "d")
+    ),
+    Evaluator(
+        "nmi", "features", lambda answers: design_alignment(answers.features, answers.labels, answers.choices), ()
+    ),
+)
+"""All evaluators, in the order of their figures. A new score is an entry here and a field of `Scores`."""
+OF_PREDICTIONS, OF_FEATURES = (
+    tuple(evaluator.name for evaluator in EVALUATORS if evaluator.needs == needs)
+    for needs in ("predictions", "features")
+)
+"""The groups of `Scores` that follow from predictions alone, and those that need features."""
 
 
 def score(
@@ -46,26 +101,21 @@ def score(
     Raises:
         MethodError: the features are the same for all images of each source.
     """
-    with progress.phase("evaluating", 3) as phase:
-        of_predictions = score_predictions(probabilities, labels, sources)
-        phase.advance()
-        try:
-            fdr = frechet_distance_ratio(features, labels)
-        except ValueError as error:
-            raise MethodError(f"embed: {error}.") from error
-        phase.advance()
-        nmi = design_alignment(features, labels, choices)
-        phase.advance()
-    return Scores(**of_predictions, fdr=fdr, nmi=nmi)
+    answers = Answers(probabilities, features, labels, sources, choices)
+    try:
+        found = {
+            evaluator.name: evaluator.function(answers)
+            for evaluator in progress.track(EVALUATORS, "evaluating", len(EVALUATORS))
+        }
+    except ValueError as error:
+        raise MethodError(f"embed: {error}.") from error
+    return Scores(**found)
 
 
 def score_predictions(probabilities: np.ndarray, labels: np.ndarray, sources: Sequence[str]) -> dict[str, Any]:
     """The scores that follow from predictions alone, by their names in `Scores`."""
-    return {
-        "accuracy": attribution_accuracy(probabilities, labels, sources),
-        "detection": detection(probabilities, labels),
-        "calibration": calibration(probabilities, labels),
-    }
+    answers = Answers(probabilities, np.empty((len(labels), 0)), labels, sources, ())
+    return {each.name: each.function(answers) for each in EVALUATORS if each.needs == "predictions"}
 
 
 class Compared(NamedTuple):
@@ -138,7 +188,7 @@ def evaluate(folder: Path, progress: Progress, cache: Cache | None = None) -> Ev
     record = read_record(folder)
     identity = record.identity
     _, labels, probabilities = read_predictions(folder, identity.sources)
-    features = load_array(_features_path(cache or Cache(), identity))
+    features = cached_features(identity, cache)
     try:
         if features is None:
             of_predictions = score_predictions(probabilities, labels, identity.sources)
@@ -151,6 +201,11 @@ def evaluate(folder: Path, progress: Progress, cache: Cache | None = None) -> Ev
 
 def _features_path(cache: Cache, identity: Identity) -> Path:
     return cache.path("features", ".npy", **identity.model_dump(exclude={"evaluators_sha256"}))
+
+
+def cached_features(identity: Identity, cache: Cache | None = None) -> np.ndarray | None:
+    """The features (n, d) that a run left in the cache; None where there are none."""
+    return load_array(_features_path(cache or Cache(), identity))
 
 
 def keep_features(cache: Cache, identity: Identity, features: np.ndarray) -> None:

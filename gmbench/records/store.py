@@ -49,8 +49,9 @@ def read_record(folder: Path) -> Record:
             raise ValueError("schema_version is not a number")
     except FileNotFoundError as error:
         raise RecordError(f"{path} is missing.") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise RecordError(f"{path} is damaged ({error}). Remove {folder} and run its command again.") from error
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise RecordError(f"{path} is damaged ({why}). Remove {folder} and run its command again.") from error
     if version != SCHEMA_VERSION:
         advice = (
             "Update gmbench to read it" if version > SCHEMA_VERSION else f"Remove {folder} and run its command again"
@@ -65,7 +66,7 @@ def read_record(folder: Path) -> Record:
         raise RecordError(f"{predictions} is missing. Remove {folder} and run its command again.")
     if sha256_file(predictions) != record.predictions_sha256:
         raise RecordError(f"{predictions} is not the file that {RECORD} names (field 'predictions_sha256').")
-    return record
+    return record.at(folder)
 
 
 def read_predictions(folder: Path, sources: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -85,9 +86,28 @@ def read_predictions(folder: Path, sources: list[str]) -> tuple[np.ndarray, np.n
         probabilities = np.stack([np.from_dlpack(table.column(source).combine_chunks()) for source in sources], axis=1)
         label_of = {source: label for label, source in enumerate(sources)}
         labels = np.array([label_of[name] for name in table.column("label").to_pylist()])
-    except (OSError, pyarrow.ArrowException, KeyError, ValueError) as error:
-        raise RecordError(f"{path} cannot be read as predictions: {error}") from error
+    except (OSError, pyarrow.ArrowException, KeyError, ValueError, TypeError, BufferError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise RecordError(f"{path} cannot be read as predictions: {why}") from error
+    if strangers := set(table.column_names) - {"id", "label", *sources}:
+        raise RecordError(f"{path} has a column '{min(strangers)}' that is neither id, label nor a source.")
+    if not len(ids):
+        raise RecordError(f"{path} holds no predictions.")
+    if (problem := probabilities_problem(probabilities)) is not None:
+        row, what = problem
+        raise RecordError(f"{path}: the row of image {ids[row]} {what}.")
     return ids, labels, probabilities
+
+
+def probabilities_problem(probabilities: np.ndarray) -> tuple[int, str] | None:
+    """The first row of (n, sources) that holds no probabilities, and what is wrong with it; None if all do."""
+    for what, is_wrong in (
+        ("is not finite or below 0", ~np.isfinite(probabilities).all(axis=1) | (probabilities < 0).any(axis=1)),
+        ("does not sum to 1", ~np.isclose(probabilities.sum(axis=1), 1, atol=1e-3)),
+    ):
+        if is_wrong.any():
+            return int(is_wrong.argmax()), what
+    return None
 
 
 def write_record(
@@ -104,7 +124,7 @@ def write_record(
         parquet.write_table(pyarrow.table(columns), predictions_aside, compression="zstd")
         record = record.model_copy(update={"predictions_sha256": sha256_file(predictions_aside)})
         record_aside.write_text(_as_text(record), encoding="utf-8", newline="\n")
-    return record
+    return record.at(folder)
 
 
 def replace_scores(folder: Path, scores: Scores, evaluators_sha256: Mapping[str, str]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,13 @@ import numpy as np
 from gmbench.attributor import Attributor, RunContext
 from gmbench.data.cards import ROLES, DatasetCard
 from gmbench.data.dataset import Dataset, load_dataset
-from gmbench.errors import CannotRunError
+from gmbench.errors import CannotRunError, MethodError
 from gmbench.protocol.settings import Roles, find_setting
+from gmbench.records.command import command_of
 from gmbench.records.schema import SCHEMA_VERSION, Identity, Record
 from gmbench.records.scoring import OF_FEATURES, OF_PREDICTIONS, design_choices, keep_features, score
 from gmbench.records.store import RECORD, read_record, record_folder, write_record
-from gmbench.registry import Method
+from gmbench.registry import Method, ObjectMethod
 from gmbench.runs.environment import environment, forget_peak_memory, package_versions, peak_memory_mib
 from gmbench.support.cache import Cache
 from gmbench.support.digests import evaluator_sha256, harness_sha256
@@ -71,7 +72,7 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
     ensure_writable(results)
     forget_peak_memory()
     dataset = load_dataset(run.dataset, cache, progress)
-    roles = setting(dataset, run.repetition, cache, progress)
+    roles = setting.images(dataset, run.repetition, cache, progress)
     identity = _identity(run, dataset, roles, parameters)
     folder = record_folder(results, identity)
     ensure_writable(folder)
@@ -81,7 +82,8 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
             return Outcome(before, folder, True)
         progress.say(f"{folder / RECORD} is of another {_difference(before.identity, identity)}; it will be replaced.")
 
-    attributor = run.method.build(parameters)
+    with _contained("its import"):
+        attributor = run.method.build(parameters)
     for card in (dataset.card, *([roles.tested_on.card] if roles.tested_on else [])):
         if (reason := attributor.skip(card)) is not None:
             raise CannotRunError(f"{run.method.slug} cannot run on {card.slug}: {reason}.")
@@ -90,6 +92,7 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
     encoder = _encoder_of(dataset)
     context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress, encoder, run.precision)
     probabilities, features, seconds = _measure(attributor, roles, context)
+    training = _report_of(attributor)
     assert roles.test.labels is not None
     choices = design_choices((roles.tested_on or dataset).card, identity.sources)
     with _timed(seconds, "evaluate"):
@@ -100,12 +103,13 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
         identity=identity,
         images={role: len(getattr(roles, role)) for role in ROLES},
         scores=scores,
-        training=_training_of(attributor),
+        training=training,
         environment=made_in,
-        command=_command(run, identity),
+        command=command_of(identity, run.method.name),
         seconds=seconds,
         peak_memory_mib=peak_memory_mib(),
         predictions_sha256="",
+        of_object=isinstance(run.method, ObjectMethod),
     )
     record = write_record(folder, record, roles.test.ids, roles.test.labels, probabilities)
     return Outcome(record, folder, False)
@@ -117,15 +121,27 @@ def _measure(
     """Fits on train; probabilities and features of the test images, whose labels it does not tell."""
     unlabelled = roles.test.without_labels()
     seconds: dict[str, float] = {}
-    with _timed(seconds, "fit"):
+    with _timed(seconds, "fit"), _contained("fit"):
         attributor.fit(roles.train, roles.val, context)
     if roles.test_manifold is not None:
-        attributor = attributor.on(roles.test_manifold)
-    with _timed(seconds, "predict"):
-        probabilities = check_probabilities(attributor.predict_proba(unlabelled), unlabelled)
-    with _timed(seconds, "embed"):
-        features = check_features(attributor.embed(unlabelled), unlabelled)
-    return probabilities, features, seconds
+        with _contained("with_manifold"):
+            attributor = attributor.with_manifold(roles.test_manifold)
+    with _timed(seconds, "predict"), _contained("predict_and_embed"):
+        probabilities, features = attributor.predict_and_embed(unlabelled)
+    return check_probabilities(probabilities, unlabelled), check_features(features, unlabelled), seconds
+
+
+@contextmanager
+def _contained(what: str) -> Iterator[None]:
+    """A method may fail, but only gmbench may end the process: an exit within the block is the method's error.
+
+    Raises:
+        MethodError: the block exits.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise MethodError(f"{what} ended the process (exit {error.code}); a method raises an error instead.") from error
 
 
 def _scratch(cache: Cache, identity: Identity, roles: Roles) -> Path:
@@ -140,23 +156,6 @@ def _scratch(cache: Cache, identity: Identity, roles: Roles) -> Path:
     folder = cache.path("fits", **decides, **images)
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def _command(run: Run, identity: Identity) -> str:
-    """The command that makes a record of this identity again."""
-    method = shlex.quote(run.method.name)
-    if identity.tested_on:
-        verb = f"gmbench transfer --method {method} --train {identity.dataset} --test {identity.tested_on}"
-    else:
-        verb = f"gmbench run --method {method} --dataset {identity.dataset} --setting {identity.setting}"
-    return " ".join(
-        [
-            f"{verb} --seed {identity.repetition}",
-            *(f"--set {shlex.quote(f'{name}={value}')}" for name, value in identity.given.items()),
-            f"--device {identity.device}",
-            *([f"--precision {identity.precision}"] if identity.precision != "32-true" else []),
-        ]
-    )
 
 
 def _identity(run: Run, dataset: Dataset, roles: Roles, parameters: dict[str, Value]) -> Identity:
@@ -188,6 +187,21 @@ def _difference(before: Identity, now: Identity) -> str:
     return ", ".join(field for field in Identity.model_fields if getattr(before, field) != getattr(now, field))
 
 
+def _report_of(attributor: Attributor) -> dict[str, Any]:
+    """What the method says of its fit, if a record can hold it.
+
+    Raises:
+        MethodError: it is no JSON, or has numbers that are not finite.
+    """
+    with _contained("fit_report"):
+        report = attributor.fit_report()
+    try:
+        json.dumps(report, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise MethodError(f"fit_report must return what JSON can hold, with finite numbers: {error}.") from error
+    return report
+
+
 @contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     started = time.perf_counter()
@@ -202,13 +216,3 @@ def _encoder_of(dataset: Dataset) -> Callable[[str], Encoder]:
         return find_encoder(dataset.card, kind, dataset.folder)
 
     return encoder
-
-
-def _training_of(attributor: Attributor) -> dict[str, Any]:
-    training = getattr(attributor, "training_", None)
-    described: dict[str, Any] = asdict(training) if is_dataclass(training) else dict(training or {})  # type: ignore[arg-type]
-    if weights := getattr(getattr(attributor, "network_", None), "weights_sha256", None):
-        described["weights_sha256"] = weights
-    if encoder := getattr(attributor, "encoder_", None):
-        described["encoder_sha256"] = encoder.sha256
-    return described

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gmbench.data.cards import DatasetCard
 from gmbench.errors import CannotRunError
-from gmbench.protocol.settings import TRANSFER
+from gmbench.protocol.settings import SETTINGS, TRANSFER
 from gmbench.records.schema import entry_name
 from gmbench.records.store import RECORD, read_record
 from gmbench.registry import Method
@@ -27,8 +27,8 @@ from gmbench.support.progress import Progress
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
-SETTINGS = ("clean", "few-shot-10", "laundered", "clean-to-laundered")
-"""Those that the leaderboard shows, less transfer."""
+BOARD = tuple(setting.slug for setting in SETTINGS.values() if setting.on_board)
+"""The settings that the leaderboard shows, less transfer."""
 
 
 @dataclass
@@ -48,6 +48,14 @@ class Ended:
     name: str
     how: Literal["ran", "was there", "skipped", "failed"]
     text: str = ""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run of a matrix, and whether it has a record; one of other code or data is replaced when it is run."""
+
+    name: str
+    is_there: bool
 
 
 def sweep(runs: Sequence[Run], results: Path, progress: Progress, jobs: int = 1) -> Swept:
@@ -89,6 +97,16 @@ def matrix(
             yield Run(method, dataset, setting, repetition, None, device, precision)
 
 
+def plan(runs: Sequence[Run], results: Path) -> list[Planned]:
+    """What a sweep of these runs would do, without doing it."""
+    return [Planned(_name(run), _record_of(run, results).exists()) for run in runs]
+
+
+def _record_of(run: Run, results: Path) -> Path:
+    entry = entry_name(run.method.slug, run.given or {}, run.precision)
+    return results / run.dataset.slug / run.setting / entry / str(run.repetition) / RECORD
+
+
 def _name(run: Run) -> str:
     return f"{run.method.slug} {run.dataset.slug} {run.setting} {run.repetition}"
 
@@ -115,8 +133,7 @@ def _end_of(run: Run, results: Path, progress: Progress) -> Ended:
 @contextmanager
 def _uncommitted_aside(run: Run, results: Path, progress: Progress) -> Iterator[None]:
     """A record of code that was in no commit is aside while the block runs, if all code is in a commit now."""
-    entry = entry_name(run.method.slug, run.given or {}, run.precision)
-    record = results / run.dataset.slug / run.setting / entry / str(run.repetition) / RECORD
+    record = _record_of(run, results)
     if uncommitted() != [] or not record.exists() or read_record(record.parent).environment.git_dirty is False:
         yield
         return

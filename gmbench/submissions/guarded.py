@@ -26,7 +26,7 @@ import gmbench.learning.network_attributor
 import gmbench.testing
 from gmbench.attributor import RunContext, check_features, check_probabilities
 from gmbench.data.cards import DatasetCard
-from gmbench.data.folders import catalogue_folder, data_folder
+from gmbench.data.folders import PACKAGE, catalogue_folder, data_folder
 from gmbench.data.images import ImageSet
 from gmbench.errors import GmbenchError
 from gmbench.registry import Method, find_method
@@ -52,7 +52,8 @@ class Guard:
 
     def __init__(self, allowed: tuple[Path, ...]) -> None:
         self.allowed = tuple(f"{folder.resolve()}{os.sep}" for folder in allowed)
-        self.images = tuple(f"{home.resolve()}{os.sep}" for home in (catalogue_folder() / "embedded", data_folder()))
+        homes = (PACKAGE / "embedded", catalogue_folder() / "embedded", data_folder())
+        self.images = tuple(f"{home.resolve()}{os.sep}" for home in homes)
         self.phase: str | None = None
         self.seen: dict[str, list[str]] = {"network": [], "writes": [], "labels": []}
         sys.addaudithook(self._hook)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +12,11 @@ from gmbench.data.dataset import load_dataset
 from gmbench.errors import ParameterError, RecordError
 from gmbench.leaderboard.pages import RESULTS, update_pages
 from gmbench.protocol.settings import find_setting
+from gmbench.records.command import command_of
 from gmbench.records.integrity import images_problem
 from gmbench.records.schema import SCHEMA_VERSION, Identity, Record, Scores
 from gmbench.records.scoring import OF_PREDICTIONS, score_predictions
-from gmbench.records.store import record_folder, write_record
+from gmbench.records.store import probabilities_problem, record_folder, write_record
 from gmbench.registry import Method
 from gmbench.runs.environment import environment
 from gmbench.runs.sweep import Swept
@@ -54,7 +54,7 @@ def submit_predictions(
         raise ParameterError(f"{method.slug} has code, so it is run: gmbench submit {method.slug}")
     ensure_writable(leaderboards / RESULTS)
     loaded = load_dataset(dataset, Cache(), progress)
-    roles = find_setting(setting)(loaded, repetition, Cache(), progress)
+    roles = find_setting(setting).images(loaded, repetition, Cache(), progress)
     test, sources = roles.test, list(roles.test.sources)
     assert test.labels is not None
     probabilities = read_submission(predictions, test.ids, sources)
@@ -80,10 +80,6 @@ def submit_predictions(
     )
     scores = score_predictions(probabilities, test.labels, sources)
     scored_in = environment("cpu").model_copy(update={"hardware": NOT_STATED, "threads": 0})
-    command = (
-        f"gmbench submit {shlex.quote(method.name)} --predictions {shlex.quote(predictions.name)} "
-        f"--dataset {dataset.slug} --setting {setting} --seed {repetition}"
-    )
     record = Record(
         schema_version=SCHEMA_VERSION,
         identity=identity,
@@ -91,7 +87,7 @@ def submit_predictions(
         scores=Scores(**scores, fdr=None, nmi={}),
         training={},
         environment=scored_in,
-        command=command,
+        command=command_of(identity, method.name, predictions.name),
         seconds={},
         peak_memory_mib=None,
         predictions_sha256="",
@@ -128,10 +124,7 @@ def read_submission(path: Path, ids: np.ndarray, sources: Sequence[str]) -> np.n
     except (ValueError, TypeError) as error:
         raise RecordError(f"{path}: probabilities must be numbers: {error}.") from error
     probabilities = np.stack(columns, axis=1)
-    for problem, is_wrong in (
-        ("is not finite or below 0", ~np.isfinite(probabilities).all(axis=1) | (probabilities < 0).any(axis=1)),
-        ("does not sum to 1", ~np.isclose(probabilities.sum(axis=1), 1, atol=1e-3)),
-    ):
-        if is_wrong.any():
-            raise RecordError(f"{path}: the row of image {ids[is_wrong.argmax()]} {problem}.")
+    if (wrong := probabilities_problem(probabilities)) is not None:
+        row, what = wrong
+        raise RecordError(f"{path}: the row of image {ids[row]} {what}.")
     return probabilities

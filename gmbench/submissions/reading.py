@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
+from gmbench.attributor import FOR_METHODS
 from gmbench.registry import CARD, Method
 from gmbench.support.schema import Strict
 
@@ -117,6 +118,10 @@ def _module_problems(module: str, method: Method, names: Sequence[str] = ()) -> 
     if any(part.startswith("_") for part in (*module.split("."), *names)):
         yield f"{module}: {', '.join(name for name in names if name.startswith('_')) or module} is private"
     wanted = [f"{module}.{name}" for name in names] if module in ("gmbench", "gmbench.data") else [module]
+    allowed = (*PUBLIC, *(f"gmbench.{name}" for name in FOR_METHODS))
     for name in wanted:
-        if not any(name == public or name.startswith(f"{public}.") for public in PUBLIC):
-            yield f"{name} is not for methods; they may import {', '.join(PUBLIC)}"
+        if not any(name == public or name.startswith(f"{public}.") for public in allowed):
+            yield (
+                f"{name} is not for methods; they may import {', '.join(FOR_METHODS)} from gmbench, and from "
+                f"{', '.join(PUBLIC)}"
+            )

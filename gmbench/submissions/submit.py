@@ -14,7 +14,8 @@ from gmbench.errors import ParameterError
 from gmbench.leaderboard.pages import RESULTS, update_pages
 from gmbench.protocol.settings import TRANSFER
 from gmbench.registry import Method
-from gmbench.runs.sweep import SETTINGS, Swept, matrix, sweep
+from gmbench.runs.runner import Run
+from gmbench.runs.sweep import BOARD, Swept, matrix, sweep
 from gmbench.submissions.reading import read_findings
 from gmbench.support.git import uncommitted
 from gmbench.support.progress import Progress
@@ -68,17 +69,23 @@ def submit(
             "get back the code of these records. Commit first (or --allow-dirty, for records that you do not propose)."
         )
     results = leaderboards / RESULTS
-    runs = list(matrix([method], datasets, SETTINGS, seeds, device))
-    for one, other in permutations(datasets, 2):
-        if set(one.sources) & set(other.sources):
-            runs += matrix([method], [one], [TRANSFER + other.slug], seeds, device)
+    runs = runs_of(method, datasets, seeds, device)
     progress.say(
-        f"{len(runs)} runs (datasets: {len(datasets)}; settings: {len(SETTINGS)}, and transfer between datasets that "
+        f"{len(runs)} runs (datasets: {len(datasets)}; settings: {len(BOARD)}, and transfer between datasets that "
         f"share a generative model; seeds: {seeds})"
     )
     swept = sweep(runs, results, progress, jobs)
     pages = [] if swept.failed else update_pages(leaderboards)
     return Submitted(swept, pages, _to_commit(method, leaderboards))
+
+
+def runs_of(method: Method, datasets: Sequence[DatasetCard], seeds: int, device: str) -> list[Run]:
+    """What the leaderboard needs of a method: all settings on each dataset, and transfer where it can be."""
+    runs = list(matrix([method], datasets, BOARD, seeds, device))
+    for one, other in permutations(datasets, 2):
+        if set(one.sources) & set(other.sources):
+            runs += matrix([method], [one], [TRANSFER + other.slug], seeds, device)
+    return runs
 
 
 def _to_commit(method: Method, leaderboards: Path) -> list[Path]:

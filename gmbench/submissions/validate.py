@@ -137,6 +137,9 @@ def _command(found: Found) -> Iterator[str]:
 def _kind(found: Found) -> Iterator[str]:
     """Predictions that were handed in have no features, and belong to a method without code; all others have both."""
     record = found.record
+    if record.of_object:
+        yield f"{found.path}: its method was an object, whose code nobody has (field 'of_object'). Submit a method."
+        return
     if record.predictions_only != (record.scores.fdr is None) or (record.predictions_only and record.scores.nmi):
         yield f"{found.path}: FDR and NMI are for runs, not for predictions alone (field 'predictions_only')."
     method = methods().get(record.identity.method)

@@ -19,11 +19,14 @@ def resolve_device(name: str) -> str:
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    problem = f"--device {name} cannot be used here. Expected auto, cpu, cuda, cuda:N or mps, and a torch built for it."
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
-        raise ParameterError(problem)
+        raise ParameterError(f"device '{name}': expected auto, cpu, cuda, cuda:N or mps.")
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ParameterError(problem) from error
+        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        visible = ", ".join(["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])])
+        raise ParameterError(
+            f"device '{name}': torch {torch.__version__} sees none here. It sees: {visible}."
+        ) from error
     return name

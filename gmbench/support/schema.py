@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+
+LONGEST_LINE = 300
+UNSAFE = "`<>|$\\"
+
+
+def _one_line(text: str) -> str:
+    if len(text) > LONGEST_LINE or not text.isprintable() or any(letter in UNSAFE for letter in text):
+        raise ValueError(f"expected one printable line of at most {LONGEST_LINE} letters, without any of {UNSAFE}")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+"""Free text that may stand on a page: a line without markup, and nothing that a shell would do something with."""
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=100)]
+"""A name of a method, dataset or setting: lower case and digits, with single hyphens."""
 
 
 class Strict(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -89,7 +89,11 @@ class ManiFPT(NetworkAttributor):
         """AdamW along a cosine."""
         return TrainingOptions(self.epochs, self.batch_size, self.learning_rate, self.weight_decay)
 
-    def on(self, manifold: ImageSet) -> Self:
+    def fit_report(self) -> dict[str, Any]:
+        encoder = getattr(self, "encoder_", None)
+        return super().fit_report() | ({} if encoder is None else {"encoder_sha256": encoder.sha256})
+
+    def with_manifold(self, manifold: ImageSet) -> Self:
         """A copy that takes artifacts against another manifold; network, encoder and moments stay the same."""
         moved = copy(self)
         moved.manifold_ = manifold
