@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import gmbench.audit.duplicates
 import gmbench.audit.probe
+import gmbench.audit.traces
 import gmbench.data.cards
 from gmbench.audit.check import Check
 from gmbench.audit.probe import PROBE_BOUND
@@ -33,7 +34,7 @@ from gmbench.support.progress import Progress
 COUNTS = {"train": 20, "val": 4, "test": 10}
 CHECKS = (
     "format", "metadata", "encoder settings", "ids", "sources", "images per source", "near-duplicates across roles",
-    "near-duplicates between sources", "copies of training reals", "probe on trivial statistics",
+    "near-duplicates between sources", "copies of training reals", "probe on trivial statistics", "JPEG traces",
 )  # fmt: skip
 Images = dict[tuple[str, str], np.ndarray]
 Rows = list[dict]
@@ -43,6 +44,7 @@ Rows = list[dict]
 def _small_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Few trees, and one thread for many tiny searches: what an audit of a small dataset would spend its time on."""
     monkeypatch.setattr(gmbench.audit.probe, "TREES", 10)
+    monkeypatch.setattr(gmbench.audit.traces, "TREES", 10)
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     yield
@@ -149,7 +151,7 @@ def test_a_fair_dataset_passes(tmp_path: Path) -> None:
     assert tuple(check.name for check in report.checks) == CHECKS
     assert report.passed, failed(report)
     assert report.images == {"manifold": 15, "train": 60, "val": 12, "test": 30}
-    probe = report.checks[-1].figures
+    probe = report.checks[-2].figures
     assert probe["chance"] == pytest.approx(1 / 3)
     assert probe["allowed"] == pytest.approx(2 / 3)
     assert probe["low"] <= probe["accuracy"] <= probe["high"]
@@ -334,12 +336,12 @@ class TestCommand:
         assert code == 0
         report = AuditReport(**json.loads(out))
         assert report == audited(embedded)
-        assert report.checks[-1].figures["bound"] == PROBE_BOUND
+        assert report.checks[-2].figures["bound"] == PROBE_BOUND
         table = audit_markdown(report).splitlines()
         assert len(table) == len(CHECKS) + 2
         for name, line in zip(CHECKS, table[2:], strict=True):
             assert line.startswith(f"| {name} ")
-            assert line.rstrip("| ").endswith(" pass")
+            assert line.rstrip("| ").endswith(" figure" if name == "JPEG traces" else " pass")
 
     def test_an_unfair_dataset(self, command, embedded: Path) -> None:  # type: ignore[no-untyped-def]
         """Exit code 1; what failed is in the table."""

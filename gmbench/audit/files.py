@@ -6,6 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gmbench.data.cards import DatasetCard
+from gmbench.data.importing.history import unlike
+from gmbench.data.judgements import UNLIKE_HISTORY
+from gmbench.data.manifest import Manifest
 
 if TYPE_CHECKING:
     pass
@@ -50,6 +53,18 @@ def check_encoder_settings(images: AuditedImages) -> Check:
         expected="one for all files",
         found=listed(settings) if len(settings) > 1 else next(iter(settings)),
         figures={"images": {source: dict(counts) for source, counts in by_source.items()}},
+    )
+
+
+def check_history(manifest: Manifest) -> Check:
+    """Whether formats, JPEG qualities, sizes and changes before the import were alike in all sources."""
+    differing = unlike(manifest.history)
+    return Check(
+        name="history",
+        passed=not differing,
+        expected=f"shares within {UNLIKE_HISTORY:.0%} across sources",
+        found="; ".join(differing) or "alike",
+        figures={"images": manifest.history},
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from gmbench.data.cards import ROLES
 from gmbench.data.manifest import Manifest, role_files, roles_sha256
-from gmbench.data.parquet import read_columns
+from gmbench.data.parquet import open_parquet, read_columns, stored_images
 from gmbench.data.png import image_id
 from gmbench.errors import DataError
 from gmbench.support.progress import Progress
@@ -78,14 +78,10 @@ def read_images(folder: Path, manifest: Manifest, resolution: int, kept: Path, p
 
 def _read_columns(path: Path, rows: int, columns: dict[str, list[np.ndarray]]) -> None:
     """Appends what a file says of its images, of which there must be `rows`, to `columns`."""
-    import pyarrow.parquet as parquet
-
     described = read_columns(path)
-    stored = parquet.ParquetFile(path)
-    if (found := stored.metadata.num_rows) != rows or not found:
-        raise DataError(f"{path} holds {found} images, expected {rows or 'at least one'}.")
-    if "image" not in stored.schema_arrow.names:
-        raise DataError(f"{path} has no column 'image'.")
+    stored = open_parquet(path)
+    if (found := stored.metadata.num_rows) != rows:
+        raise DataError(f"{path} holds {found} images, expected {rows}.")
     columns["id"].append(described["id"])
     columns["source"].append(described["source"])
     if "region" in stored.schema_arrow.names:
@@ -95,13 +91,12 @@ def _read_columns(path: Path, rows: int, columns: dict[str, list[np.ndarray]]) -
 
 
 def _read_images(path: Path, resolution: int) -> Iterator[tuple[AuditedFile, np.ndarray]]:
-    import pyarrow.parquet as parquet
-
-    for batch in parquet.ParquetFile(path).iter_batches(batch_size=512, columns=["image", "id"]):
-        for image, id in zip(batch.column("image").to_pylist(), batch.column("id").to_pylist(), strict=True):
+    for images in stored_images(path):
+        for id, content in images:
             try:
-                yield _opened((image or {}).get("bytes") or b"", resolution)
-            except (ValueError, OSError) as error:
+                yield _opened(content, resolution)
+            # Decoders of damaged files raise whatever they run into; a bomb is no OSError.
+            except Exception as error:
                 raise DataError(f"{path}: image {id} cannot be read: {error}.") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,12 @@ from gmbench.cli.options import (
     Device,
     Json,
     app,
+    assignments,
     console,
     emit,
     progress,
 )
+from gmbench.data.judgements import LARGEST_SIDE
 from gmbench.errors import ParameterError
 
 data = typer.Typer(help="Import datasets, publish them, get them from the Hub.", no_args_is_help=True)
@@ -87,41 +90,95 @@ def audit(
         raise typer.Exit(1)
 
 
+class Crop(StrEnum):
+    centre = "centre"
+    random = "random"
+
+
+class Labels(StrEnum):
+    folders = "folders"
+    table = "table"
+
+
 @data.command("import")
 def import_(
-    from_: Annotated[Path, typer.Option("--from", help="Folder that holds a folder of images per source.")],
+    from_: Annotated[
+        Path, typer.Option("--from", help="Folder (or .zip, .tar) that holds a folder of images per source.")
+    ],
     dataset: Annotated[str | None, typer.Argument(help="Slug of a dataset (see `gmbench list datasets`).")] = None,
     new: Annotated[str | None, typer.Option(help="Name for a dataset that is not registered; writes its card.")] = None,
-    real: Annotated[str | None, typer.Option(help="With --new: the folder of real images (default: real).")] = None,
+    real: Annotated[str | None, typer.Option(help="Another name of folders of real images, besides real.")] = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE=FAMILY", help="With --new: gan, vae, flow or score. Repeatable."),
+    ] = None,
     resolution: Annotated[
-        int | None, typer.Option(min=1, help="With --new: pixels per side (default: those of the first real image).")
+        int | None,
+        typer.Option(
+            min=1, max=LARGEST_SIDE, help="With --new: pixels per side (default: those of the first real image)."
+        ),
     ] = None,
     resize: Annotated[bool, typer.Option("--resize", help="Resize square images of another size.")] = False,
+    crop: Annotated[
+        Crop | None, typer.Option(help="Take a square of images that are not square, or are larger.")
+    ] = None,
     allow_grey: Annotated[bool, typer.Option("--allow-grey", help="Take images without colour.")] = False,
     limit_per_source: Annotated[
-        int | None, typer.Option(min=1, help="Only the first so many images of each source, by path.")
+        int | None, typer.Option(min=1, help="Only so many images of each source, evenly from its folders.")
     ] = None,
-    manifold_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the reals for the manifold.")] = 0.5,
+    labels: Annotated[
+        Labels | None, typer.Option(help="What is right where a metadata.csv beside images contradicts their folder.")
+    ] = None,
+    keep_splits: Annotated[bool, typer.Option("--keep-splits", help="Folders train, val, test are roles.")] = False,
+    test_only: Annotated[bool, typer.Option("--test-only", help="All but the manifold is for testing.")] = False,
+    balance: Annotated[bool, typer.Option("--balance", help="As many images of each source in each role.")] = False,
+    manifold_share: Annotated[float, typer.Option(help="Share of the reals for the manifold, above 0.")] = 0.5,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode; 0: one per core.")] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of an earlier import.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only say what would be taken as what.")] = False,
 ) -> None:
     """Import folders of images as a dataset. A stopped import goes on where it was."""
     import os
 
-    from gmbench.cli.printing import print_import
+    from gmbench.cli.printing import print_import, print_import_check
     from gmbench.data.cards import find_dataset, registered_cards
     from gmbench.data.importing.cards import new_card
     from gmbench.data.importing.decoding import Options
-    from gmbench.data.importing.importer import import_dataset
+    from gmbench.data.importing.importer import Dealing, check_import, import_dataset
 
     if (dataset is None) == (new is None) or new in registered_cards():
         raise ParameterError("give either the slug of a registered dataset, or --new with a name of your own.")
-    card = find_dataset(dataset) if dataset else new_card(str(new), from_, real, resolution)
-    options = Options(card.resolution, resize, allow_grey, limit_per_source)
+    if new is None and (family or resolution):
+        raise ParameterError("--family and --resolution go with --new: a registered dataset has its own.")
+    if new is not None:
+        card = new_card(new, from_, real, resolution, assignments(family or [], "--family"))
+        if card.slug in registered_cards():
+            raise ParameterError(f"'{new}' would be {card.slug}, which is registered: give --new another name.")
+    else:
+        card = find_dataset(str(dataset))
+    dealing = Dealing(manifold_share, keep_splits, test_only, balance)
+    if check:
+        print_import_check(console(), card, check_import(card, from_, real, labels, keep_splits)[1])
+        return
+    options = Options(card.resolution, resize, allow_grey, limit_per_source, crop)
     folder, report = import_dataset(
-        card, from_, options, progress(), workers or os.cpu_count() or 1, replace, manifold_share
+        card, from_, options, progress(), workers or os.cpu_count() or 1, replace, dealing, real, labels
     )
     print_import(console(), card, folder, report)
+
+
+@data.command()
+def remove(dataset: Annotated[str, typer.Argument(help="Slug of a dataset that was imported here.")]) -> None:
+    """Remove an imported dataset, and what a stopped import left of it. Records stay."""
+    from gmbench.cli.printing import removed
+    from gmbench.data.cards import broken_cards, dataset_cards
+    from gmbench.data.importing.importer import remove_dataset
+    from gmbench.errors import NotFoundError
+
+    known = [*dataset_cards(), *broken_cards()]
+    if dataset not in known:
+        raise NotFoundError.of("dataset", dataset, known)
+    removed(console(), remove_dataset(dataset))
 
 
 @data.command("sample")
@@ -164,13 +221,16 @@ def sample_data(
 def push(
     dataset: Annotated[str, typer.Argument(help="Slug of a dataset that is here.")],
     private: Annotated[bool, typer.Option("--private", help="Make the repository private if it is new.")] = False,
+    file_names: Annotated[
+        bool, typer.Option("--file-names", help="Upload also which file each image was (files.parquet).")
+    ] = False,
 ) -> None:
     """Upload a dataset to the Hub, into the account that GMBENCH_HUB_NAMESPACE names. A stopped push goes on."""
     from gmbench.data.cards import find_dataset
     from gmbench.data.hub import push_dataset
 
     card = find_dataset(dataset)
-    commit = push_dataset(card, private, progress())
+    commit = push_dataset(card, private, progress(), file_names)
     console().print(f'pushed {card.repository}\nto pin it in its card: revision = "{commit}"', highlight=False)
 
 
@@ -199,3 +259,27 @@ def list_data() -> None:
     from gmbench.cli.printing import print_data
 
     print_data(console())
+
+
+cache_app = typer.Typer(help="What is kept so that work need not be done twice.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache", rich_help_panel=MAKE)
+
+
+@cache_app.command("show")
+def show_cache() -> None:
+    """Say where the cache is, and how large each kind of work in it."""
+    from gmbench.cli.printing import print_cache
+
+    print_cache(console())
+
+
+@cache_app.command("clear")
+def clear_cache(
+    kind: Annotated[
+        str | None, typer.Argument(help="One kind of work (see `gmbench cache show`); all if none.")
+    ] = None,
+) -> None:
+    """Remove what is kept; it is computed anew when it is needed."""
+    from gmbench.support.cache import clear_kept
+
+    console().print(f"removed {clear_kept(kind) / 2**20:,.1f} MiB", highlight=False)

@@ -94,12 +94,13 @@ def names(option: str, given: str, all_: list[str]) -> list[str]:
     return names
 
 
-def assignments(given: list[str]) -> dict[str, Any]:
+def assignments(given: list[str], option: str = "--set") -> dict[str, Any]:
+    """Names and values of an option that is given as KEY=VALUE."""
     values = {}
     for assignment in given:
         name, equals, value = assignment.partition("=")
         if not equals or not name:
-            raise ParameterError(f"--set: expected KEY=VALUE, got '{assignment}'.")
+            raise ParameterError(f"{option}: expected KEY=VALUE, got '{assignment}'.")
         values[name.strip()] = value.strip()
     return values
 

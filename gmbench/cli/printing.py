@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from gmbench.audit.check import verdict
-from gmbench.data.cards import REAL, DatasetCard, dataset_cards
+from gmbench.audit.check import REMEDIES, verdict
+from gmbench.data.cards import REAL, DatasetCard, broken_cards, dataset_cards, registered_cards
 from gmbench.data.catalogue import catalogue
 from gmbench.data.locations import state_of
 from gmbench.data.manifest import read_manifest, stored_card
-from gmbench.errors import NotFoundError
+from gmbench.errors import GmbenchError, NotFoundError
 from gmbench.protocol.settings import SETTINGS
 from gmbench.records.scoring import Compared
 from gmbench.registry import Method, methods
+from gmbench.support.cache import cache_folder, kept_sizes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,28 +54,63 @@ def print_methods(console: Console) -> None:
 
 
 def print_datasets(console: Console) -> None:
-    """A line per dataset, with its state (see `gmbench.data.locations`)."""
+    """A line per dataset, with its state (see `gmbench.data.locations`), and one for each that cannot be read."""
     table = Table("dataset", "pixels", "sources", "images", "state", box=None, pad_edge=False)
+    broken: dict[str, GmbenchError] = dict(broken_cards())
     for card in dataset_cards().values():
-        state = state_of(card)
-        here = card if state.folder is None else stored_card(card, read_manifest(state.folder))
+        try:
+            state = state_of(card)
+            here = card if state.folder is None else stored_card(card, read_manifest(state.folder))
+        except GmbenchError as error:
+            broken[card.slug] = error
+            continue
         size = f"{card.resolution}x{card.resolution}"
         sources = f"{len(card.sources)}"
         if len(state.sources) < len(card.sources):
             sources = f"{len(state.sources)} of {len(card.sources)}"
         table.add_row(card.slug, size, sources, f"{here.total_images:,}", state.word)
     console.print(table, highlight=False)
+    _print_broken(console, broken)
 
 
 def print_data(console: Console) -> None:
     """A line per dataset that is here: its state, how large its files are, and where they are."""
+    broken: dict[str, GmbenchError] = dict(broken_cards())
     for card in dataset_cards().values():
-        state = state_of(card)
+        try:
+            state = state_of(card)
+        except GmbenchError as error:
+            broken[card.slug] = error
+            continue
         if state.folder is not None:
             size = sum(path.stat().st_size for path in state.folder.rglob("*") if path.is_file()) / 2**20
             sources = f"{len(state.sources)} of {len(card.sources)} sources"
             line = f"{card.slug}: {state.word}, {sources}, {size:,.1f} MiB, {state.folder}"
             console.print(Text(line), soft_wrap=True)
+    _print_broken(console, broken)
+
+
+def _print_broken(console: Console, broken: Mapping[str, GmbenchError]) -> None:
+    """A line per dataset that is here and cannot be read."""
+    for slug, error in broken.items():
+        console.print(Text(f"{slug}: damaged: {error}"), soft_wrap=True)
+
+
+def print_cache(console: Console) -> None:
+    """Where cached work is, and a line per kind of it."""
+    table = Table("kind", "files", "MiB", box=None, pad_edge=False)
+    sizes = kept_sizes()
+    for kind, (n, size) in sizes.items():
+        table.add_row(kind, f"{n:,}", f"{size / 2**20:,.1f}")
+    console.print(Text(f"{cache_folder()}: {sum(size for _, size in sizes.values()) / 2**20:,.1f} MiB"), soft_wrap=True)
+    if sizes:
+        console.print(table, highlight=False)
+
+
+def removed(console: Console, folders: Sequence[Path]) -> None:
+    """A line per folder that was removed."""
+    for folder in folders:
+        console.print(Text(f"removed {folder}"), soft_wrap=True)
 
 
 def print_generators(console: Console) -> None:
@@ -95,28 +131,56 @@ def print_info(console: Console, slug: str) -> None:
         _print_method(console, methods()[slug])
     elif slug in (cards := dataset_cards()):
         _print_dataset(console, cards[slug])
+    elif slug in (broken := broken_cards()):
+        raise broken[slug]
     else:
         raise NotFoundError.of("method or dataset", slug, [*methods(), *cards])
 
 
 def print_import(console: Console, card: DatasetCard, folder: Path, report: Report) -> None:
     """What an import matched, missed, ignored and set aside, and where the dataset is."""
-    table = Table("folder", "source", "images", box=None, pad_edge=False)
-    for name, (source, n) in report.matched.items():
-        table.add_row(Text(name), source, f"{n:,}")
-    console.print(table, highlight=False)
-    for name, why in report.ignored.items():
-        console.print(Text(f"ignored: {name}: {why}"))
+    _print_scan(console, report)
     for reason, n in report.quarantined.items():
         console.print(Text(f"set aside: {n:,} {reason} (see {folder / 'quarantine.jsonl'})"), soft_wrap=True)
-    if report.missing:
-        console.print(Text(f"missing: {', '.join(report.missing)}"))
+    for line in report.warnings:
+        console.print(Text(f"warning: {line}."), soft_wrap=True)
     sources = len(report.images) - 1
     console.print(
         f"\n{card.slug}: {sum(report.images.values()):,} images, {sources} of {len(card.sources)} sources: {folder}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def print_import_check(console: Console, card: DatasetCard, report: Report) -> None:
+    """What an import would take as what."""
+    _print_scan(console, report)
+    for line in report.warnings:
+        console.print(Text(f"warning: {line}."), soft_wrap=True)
+    images = sum(n for _, n in report.matched.values())
+    sources = len({source for source, _ in report.matched.values()}) - 1
+    line = f"{card.slug}: {images:,} images would be read, of real and {sources} of {len(card.sources)} sources, at "
+    console.print(Text(f"\n{line}{card.resolution}x{card.resolution}. Nothing was written."), soft_wrap=True)
+
+
+def _print_scan(console: Console, report: Report) -> None:
+    """Each folder with its source, and what is joined, ignored and missing."""
+    table = Table("folder", "source", "images", box=None, pad_edge=False)
+    if report.notes:
+        table.add_column("note")
+    for name, (source, n) in report.matched.items():
+        table.add_row(Text(name), source, f"{n:,}", *([Text(report.notes.get(name, ""))] if report.notes else []))
+    console.print(table, highlight=False)
+    for name, note in report.notes.items():
+        if name not in report.matched:
+            console.print(Text(f"{name}: {note}"), soft_wrap=True)
+    for source, places in report.joined.items():
+        shown = ", ".join(places[:6]) + (f" and {len(places) - 6} more" if len(places) > 6 else "")
+        console.print(Text(f"joined: {source} is from {len(places)} folders: {shown}"), soft_wrap=True)
+    for name, why in report.ignored.items():
+        console.print(Text(f"ignored: {name}: {why}"), soft_wrap=True)
+    if report.missing:
+        console.print(Text(f"missing: {', '.join(report.missing)}"), soft_wrap=True)
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
@@ -311,7 +375,7 @@ def _print_dataset(console: Console, card: DatasetCard) -> None:
     facts = _facts()
     here = "" if state.folder is None else f", {len(state.sources)} of {len(card.sources)} sources"
     facts.add_row("state", state.word + here)
-    if not card.embedded:
+    if card.slug in registered_cards() and not card.embedded:
         facts.add_row(
             "on the Hub", f"{card.repository}, " + (f"revision {card.revision}" if card.revision else "no revision")
         )
@@ -360,8 +424,11 @@ def print_audit(console: Console, report: AuditReport) -> None:
     for check in report.checks:
         table.add_row(check.name, check.expected, check.found, verdict(check), style=None if check.passed else "bold")
     console.print(table, highlight=False)
-    passed = sum(check.passed for check in report.checks)
-    console.print(f"\n{passed} of {len(report.checks)} checks passed", highlight=False)
+    gates = [check for check in report.checks if check.gate]
+    for check in gates:
+        if not check.passed and (remedy := REMEDIES.get(check.name)):
+            console.print(Text(f"{check.name}: {remedy}."), soft_wrap=True)
+    console.print(f"\n{sum(check.passed for check in gates)} of {len(gates)} checks passed", highlight=False)
 
 
 def print_diagnosis(console: Console, facts: dict[str, str]) -> None:

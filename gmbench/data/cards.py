@@ -7,12 +7,13 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from gmbench.data.catalogue import find_generator
 from gmbench.data.folders import catalogue_folder, data_folder
+from gmbench.data.judgements import LARGEST_SIDE
 from gmbench.errors import DataError, NotFoundError
 from gmbench.support.schema import Strict, first_problem
 
@@ -98,9 +99,9 @@ class Counts(Strict):
     `by_source`: of those sources that have another number.
     """
 
-    per_source: int
-    manifold: int
-    by_source: dict[str, int] = {}
+    per_source: int = Field(ge=0)
+    manifold: int = Field(ge=0)
+    by_source: dict[str, Annotated[int, Field(ge=0)]] = {}
 
 
 class Plan(Strict):
@@ -132,7 +133,7 @@ class DatasetCard(Strict):
     slug: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     title: str
     description: str
-    resolution: int
+    resolution: int = Field(ge=1, le=LARGEST_SIDE)
     licence: str
     real: RealImages
     images: Counts
@@ -185,33 +186,66 @@ def read_card(path: Path) -> DatasetCard:
     """Reads one card.
 
     Raises:
-        DataError: it is not TOML, or lacks or exceeds what a card says; the message names the field.
+        DataError: it cannot be read, is not TOML, or lacks or exceeds what a card says; the message names the field.
     """
     try:
         return DatasetCard(**tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"dataset card {path} is not TOML: {error}") from error
     except ValidationError as error:
         raise DataError(f"dataset card {path}: {first_problem(error)}") from error
+    except RecursionError as error:
+        raise DataError(f"dataset card {path} is nested too deeply. Restore or remove it.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"dataset card {path} is not UTF-8. Restore or remove it.") from error
+    # TOML's own errors are ValueErrors; so is a number of more digits than Python reads.
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"dataset card {path} is not TOML: {' '.join(str(error).split())[:200]}") from error
 
 
 def registered_cards() -> dict[str, DatasetCard]:
     """The cards that come with gmbench by slug."""
-    return dict(_cards_in(catalogue_folder() / "cards"))
+    return dict(_cards_in(catalogue_folder() / "cards")[0])
 
 
 @cache
-def _cards_in(folder: Path) -> dict[str, DatasetCard]:
-    cards = [read_card(path) for path in sorted(folder.glob("*.toml"))]
-    return {card.slug: card for card in cards}
+def _cards_in(folder: Path) -> tuple[dict[str, DatasetCard], dict[str, DataError]]:
+    return _read_all({path.stem: path for path in sorted(folder.glob("*.toml"))})
+
+
+def _imported() -> tuple[dict[str, DatasetCard], dict[str, DataError]]:
+    """Of what is in the data folder, as `_read_all`; hidden folders are of imports that are not done."""
+    paths = (path for path in sorted(data_folder().glob(f"*/{CARD}")) if not path.parent.name.startswith("."))
+    return _read_all({path.parent.name: path for path in paths})
+
+
+def _read_all(paths: Mapping[str, Path]) -> tuple[dict[str, DatasetCard], dict[str, DataError]]:
+    """Cards by slug, and what is wrong with those that cannot be read: one that is broken does not hide the others."""
+    cards, problems = {}, {}
+    for slug, path in paths.items():
+        try:
+            card = read_card(path)
+            if card.slug != slug:
+                raise DataError(
+                    f"dataset card {path}: field 'slug': expected '{slug}' as its place says, got '{card.slug}'"
+                )
+            cards[slug] = card
+        except DataError as error:
+            problems[slug] = error
+    return cards, problems
 
 
 def dataset_cards() -> dict[str, DatasetCard]:
-    """The cards of all known datasets by slug: those that come with gmbench, then those that were imported here."""
-    cards = registered_cards()
-    for path in sorted(data_folder().glob(f"*/{CARD}")):
-        cards.setdefault(path.parent.name, read_card(path))
-    return cards
+    """The cards of all known datasets by slug: those that come with gmbench, then those that were imported here.
+
+    Those that cannot be read are left out; `broken_cards` has them.
+    """
+    registered = registered_cards()
+    return registered | {slug: card for slug, card in _imported()[0].items() if slug not in registered}
+
+
+def broken_cards() -> dict[str, DataError]:
+    """What is wrong with those cards, by slug, that cannot be read."""
+    broken = _imported()[1] | _cards_in(catalogue_folder() / "cards")[1]
+    return {slug: error for slug, error in broken.items() if slug not in dataset_cards()}
 
 
 def find_dataset(slug: str) -> DatasetCard:
@@ -219,10 +253,13 @@ def find_dataset(slug: str) -> DatasetCard:
 
     Raises:
         NotFoundError: there is none of that name.
+        DataError: its card cannot be read.
     """
     if slug in registered_cards():
         return registered_cards()[slug]
     cards = dataset_cards()
+    if slug in (broken := broken_cards()):
+        raise broken[slug]
     if slug not in cards:
         raise NotFoundError.of("dataset", slug, cards)
     return cards[slug]

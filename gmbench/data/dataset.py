@@ -35,14 +35,19 @@ class Dataset:
         return self.roles[role]
 
 
-def load_dataset(card: DatasetCard, cache: Cache, progress: Progress, folder: Path | None = None) -> Dataset:
+def load_dataset(
+    card: DatasetCard, cache: Cache, progress: Progress, folder: Path | None = None, for_testing: bool = False
+) -> Dataset:
     """Reads a dataset from `folder`, memory-mapped; by default from where it is, pulled from the Hub if it has to be.
 
     The dataset's card is that of what is there: it names fewer sources than `card` if some are missing.
 
+    Args:
+        for_testing: a dataset without images for training will do; its roles train and val are empty.
+
     Raises:
         DataError: a file is missing, altered or not as the card says; an image is in two roles, of an unknown source,
-            or a generated image stands for the manifold.
+            or a generated image stands for the manifold; or the dataset is for testing only.
         UnavailableError: the dataset is not here and cannot be had.
     """
     folder = folder or available_folder(card, progress)
@@ -51,11 +56,18 @@ def load_dataset(card: DatasetCard, cache: Cache, progress: Progress, folder: Pa
         raise DataError(f"{folder} holds '{manifest.dataset}', expected '{card.slug}'.")
     verify_files(folder, manifest)
     card = stored_card(card, manifest)
+    if manifest.test_only and not for_testing:
+        raise DataError(
+            f"{card.slug} is for testing only. Test on it what is fitted on another dataset: gmbench transfer --train "
+            f"DATASET --test {card.slug}."
+        )
 
     roles: dict[str, ImageSet] = {}
     seen: dict[str, str] = {}
     for role in ROLES:
         expected = {REAL} if role == "manifold" else set(card.classes)
+        if manifest.test_only and role in ("train", "val"):
+            expected = set()
         ids, sources = _described(folder, manifest, role, expected)
         for id in ids:
             if id in seen:
@@ -79,7 +91,9 @@ def _described(folder: Path, manifest: Manifest, role: str, expected: set[str]) 
     for name in role_files(manifest, role):
         columns = read_columns(folder / name)
         if strangers := set(columns["source"]) - expected:
-            raise DataError(f"{folder / name}: source '{min(strangers)}' is not one of: {', '.join(sorted(expected))}.")
+            raise DataError(
+                f"{folder / name}: source '{min(strangers)}' is not one of: {', '.join(sorted(expected)) or 'none'}."
+            )
         ids.append(columns["id"])
         sources.append(columns["source"])
     if missing := expected - set(np.concatenate(sources)):

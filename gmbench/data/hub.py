@@ -21,6 +21,7 @@ from gmbench.support.files import sha256_file
 from gmbench.support.progress import Progress
 
 KEPT = ["data/*", "encoders/*", "*.md", "*.json", "*.jsonl", "*.toml", "*.png"]
+FILE_NAMES = "files.parquet"
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN"
 
 
@@ -47,8 +48,11 @@ def pull_dataset(card: DatasetCard, progress: Progress) -> Path:
     return folder
 
 
-def push_dataset(card: DatasetCard, private: bool, progress: Progress) -> str:
+def push_dataset(card: DatasetCard, private: bool, progress: Progress, file_names: bool = False) -> str:
     """Uploads a dataset that is here; the commit that it is on the Hub. What is there already is not uploaded again.
+
+    Args:
+        file_names: also which file each image of an import was.
 
     Raises:
         UnavailableError: the dataset is not here; or the Hub is out of reach, refuses or fails.
@@ -66,7 +70,7 @@ def push_dataset(card: DatasetCard, private: bool, progress: Progress) -> str:
             repo_type="dataset",
             folder_path=folder,
             commit_message=f"{card.title}, revision {read_manifest(folder).revision[:12]}",
-            allow_patterns=KEPT,
+            allow_patterns=[*KEPT, *([FILE_NAMES] if file_names else [])],
             # Files of an earlier version that this one does not have; what both have is not touched.
             delete_patterns=["data/*"],
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from gmbench.data.cards import ROLES, DatasetCard
 from gmbench.errors import DataError
@@ -22,13 +22,15 @@ class StoredFile(Strict):
     """One role's file: sha256 of its bytes and number of images."""
 
     sha256: str
-    rows: int
+    rows: int = Field(ge=0)
 
 
 class Manifest(Strict):
     """What a stored dataset consists of, and how it was made.
 
     `sources`: how many images of each source there are outside the manifold, where not all of the card's are there.
+    `test_only`: roles train and val are empty. `history`: of each source, how many images had which format, size and
+    changes before they were imported; empty where that is not known.
     """
 
     dataset: str
@@ -36,6 +38,8 @@ class Manifest(Strict):
     roles_sha256: str
     sources: dict[str, int] = {}
     encoders: dict[str, str] = {}
+    test_only: bool = False
+    history: dict[str, dict[str, dict[str, int]]] = {}
     provenance: dict[str, Any] = {}
 
     @property
@@ -119,9 +123,13 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise DataError(f"{folder} holds no dataset: {MANIFEST} is missing.") from error
-    except (ValueError, TypeError) as error:
-        problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else _line(error)
         raise DataError(f"{path} is damaged: {problem}. Restore the file.") from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,21 +66,68 @@ def write_role(
     return [ids[i] for i in order]
 
 
-def read_columns(path: Path) -> dict[str, np.ndarray]:
-    """The ids, sources and categories of a role, without its images.
+def open_parquet(path: Path) -> Any:
+    """A role's file, opened.
 
     Raises:
-        DataError: the file cannot be read, or lacks one of the columns.
+        DataError: it cannot be read, has no column `image` with the files of images, or no `id` and `source` of text.
     """
     import pyarrow
     import pyarrow.parquet as parquet
 
     try:
+        file = parquet.ParquetFile(path)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path} cannot be read as parquet: {_line(error)}") from error
+    types = {field.name: field.type for field in file.schema_arrow}
+    for name in ("id", "source"):
+        if name not in types or not (
+            pyarrow.types.is_string(types[name]) or pyarrow.types.is_large_string(types[name])
+        ):
+            raise DataError(f"{path}: column '{name}' is {types.get(name, 'missing')}, expected text.")
+    image = types.get("image")
+    if image is None or not pyarrow.types.is_struct(image) or image.get_field_index("bytes") < 0:
+        raise DataError(
+            f"{path}: column 'image' is {image or 'missing'}, expected the files of images (struct of bytes)."
+        )
+    return file
+
+
+def read_columns(path: Path) -> dict[str, np.ndarray]:
+    """The ids, sources and, where there are any, categories of a role, without its images.
+
+    Raises:
+        DataError: the file cannot be read, lacks one of the columns, or an image has no id or source.
+    """
+    import pyarrow
+
+    file = open_parquet(path)
+    try:
         # read_table would import pandas, which takes half a second.
-        table = parquet.ParquetFile(path).read(columns=["id", "source", "category"])
-    except (OSError, pyarrow.ArrowException) as error:
+        table = file.read(columns=["id", "source", "category"])
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} cannot be read as parquet with id, source and category: {_line(error)}") from error
+    for name in ("id", "source"):
+        if n := table.column(name).null_count:
+            raise DataError(f"{path}: {n} images have no {name}.")
     return {name: np.array(table.column(name).to_pylist(), dtype=object) for name in table.column_names}
+
+
+def stored_images(path: Path) -> Iterator[list[tuple[str, bytes]]]:
+    """Id and file of a role's images, some hundred at a time; the file of an image that is missing is empty.
+
+    Raises:
+        DataError: the file cannot be read, or is not as `open_parquet` expects.
+    """
+    import pyarrow
+
+    file = open_parquet(path)
+    try:
+        for batch in file.iter_batches(batch_size=512, columns=["image", "id"]):
+            images, ids = batch.column("image").to_pylist(), batch.column("id").to_pylist()
+            yield [(id, (image or {}).get("bytes") or b"") for image, id in zip(images, ids, strict=True)]
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path} cannot be read: {_line(error)}") from error
 
 
 def decoded_pixels(
@@ -91,12 +139,10 @@ def decoded_pixels(
         DataError: an image cannot be decoded, has another size or colour mode than the card says, or another id than
             its pixels give; or there are more or fewer images than the manifest says.
     """
-    import pyarrow.parquet as parquet
-
     names = role_files(manifest, role)
     for name in names:
         expected = manifest.files[name].rows
-        if (rows := parquet.ParquetFile(folder / name).metadata.num_rows) != expected:
+        if (rows := open_parquet(folder / name).metadata.num_rows) != expected:
             raise DataError(f"{folder / name} holds {rows} images, expected {expected} (field 'rows' of {MANIFEST}).")
     total = sum(manifest.files[name].rows for name in names)
 
@@ -104,21 +150,23 @@ def decoded_pixels(
         with progress.phase(f"decoding {role}", total) as phase:
             for name in names:
                 path = folder / name
-                for batch in parquet.ParquetFile(path).iter_batches(batch_size=512, columns=["image", "id"]):
-                    images, ids = batch.column("image").to_pylist(), batch.column("id").to_pylist()
-                    yield np.stack(
-                        [_checked(path, image["bytes"], id, resolution) for image, id in zip(images, ids, strict=True)]
-                    )
-                    phase.advance(len(ids))
+                for images in stored_images(path):
+                    yield np.stack([_checked(path, content, id, resolution) for id, content in images])
+                    phase.advance(len(images))
 
+    if not total:
+        return np.empty((0, resolution, resolution, 3), np.uint8)
     digest = " ".join(manifest.files[name].sha256 for name in names)
     return cache.mapped("pixels", (total, resolution, resolution, 3), decoded, sha256=digest, resolution=resolution)
 
 
 def _checked(path: Path, content: bytes, id: str, resolution: int) -> np.ndarray:
+    if not content:
+        raise DataError(f"{path}: image {id} is missing.")
     try:
         pixels = _decoded(content, resolution)
-    except (ValueError, OSError) as error:
+    # Decoders of damaged files raise whatever they run into; a bomb is no OSError either.
+    except Exception as error:
         raise DataError(f"{path}: image {id} {_line(error)}.") from error
     if image_id(pixels) != id:
         raise DataError(f"{path}: image {id} has other pixels than its id says.")
@@ -128,10 +176,13 @@ def _checked(path: Path, content: bytes, id: str, resolution: int) -> np.ndarray
 def _decoded(content: bytes, resolution: int) -> np.ndarray:
     from PIL import Image
 
-    with Image.open(io.BytesIO(content)) as image:
-        if image.mode != "RGB" or image.size != (resolution, resolution):
-            raise ValueError(f"is {image.mode} {image.size[0]}x{image.size[1]}, expected RGB {resolution}x{resolution}")
-        return np.asarray(image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode != "RGB" or image.size != (resolution, resolution):
+                came = f"{image.mode} {image.size[0]}x{image.size[1]}"
+                raise ValueError(f"is {came}, expected RGB {resolution}x{resolution}")
+            return np.asarray(image)
 
 
 def _line(error: Exception) -> str:

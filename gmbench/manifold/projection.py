@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from gmbench.data.images import ImageSet
+from gmbench.errors import MethodError
 from gmbench.manifold.space import Space
 from gmbench.support.cache import Cache
 from gmbench.support.files import sha256_file
@@ -35,7 +36,14 @@ def nearest(
 
     Returns:
         Indices (n, k), and distances (n, k) in float64.
+
+    Raises:
+        ValueError: a value is not finite; the message names the row.
     """
+    for name, vectors in (("query", queries), ("reference", references)):
+        if not np.isfinite(vectors.sum(dtype=np.float64)):
+            (row, *_) = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+            raise ValueError(f"{name} {row} has values that are not finite")
     candidates = _candidates(queries, references, min(len(references), k + CANDIDATES), device)
     distances = np.empty(candidates.shape)
     for i, (query, row) in enumerate(zip(queries, candidates, strict=True)):
@@ -49,6 +57,9 @@ def project(
     """The projection of each image (Definition 3.1): index (n,) of its nearest manifold image, never the image itself.
 
     Kept in the cache by images, manifold, space and the code of both.
+
+    Raises:
+        MethodError: the space gives a vector with values that are not finite; the message names the image and row.
     """
     code = [sha256_file(Path(path)) for path in (__file__, inspect.getfile(type(space)))]
     parts = {"images": images.digest, "manifold": manifold.digest, "code": code, **space.describe()}
@@ -68,7 +79,7 @@ def _project(images: ImageSet, manifold: ImageSet, space: Space, progress: Progr
         with progress.phase("projecting", len(images)) as phase:
             for start in range(0, len(images), BATCH):
                 rows = slice(start, start + BATCH)
-                queries = space.embed(images.pixels(rows)).reshape(-1, width)
+                queries = _finite(space.embed(images.pixels(rows)).reshape(-1, width), space, images.ids[rows])
                 found, distance = nearest(queries, references, min(k, len(references)), device)
                 best[rows], best_distance[rows] = _smallest(
                     np.hstack([best[rows], found + first]), np.hstack([best_distance[rows], distance]), k
@@ -79,8 +90,19 @@ def _project(images: ImageSet, manifold: ImageSet, space: Space, progress: Progr
 
 
 def _embedded(images: ImageSet, space: Space, progress: Progress) -> np.ndarray:
-    batches = progress.track(images.batches(BATCH), "embedding", -(-len(images) // BATCH))
-    return np.concatenate([space.embed(batch).reshape(len(batch), -1) for batch in batches])
+    batches = progress.track(images.id_batches(BATCH), "embedding", -(-len(images) // BATCH))
+    return np.concatenate([_finite(space.embed(batch).reshape(len(batch), -1), space, ids) for batch, ids in batches])
+
+
+def _finite(vectors: np.ndarray, space: Space, ids: np.ndarray) -> np.ndarray:
+    """The vectors, all of whose values are finite: with one that is not, a search finds nothing for any image."""
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(wrong):
+        raise MethodError(
+            f"{type(space).__name__}: the vector of image {ids[wrong[0]]} (row {wrong[0]} of {len(vectors)}) "
+            "has values that are not finite. Give finite vectors for every image."
+        )
+    return vectors
 
 
 def _smallest(indices: np.ndarray, distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -108,7 +108,7 @@ def transfer(test: str, dataset: Dataset, repetition: int, cache: Cache, progres
     """
     if test == dataset.card.slug:
         raise DataError(f"transfer needs two datasets, got {test} twice.")
-    other = load_dataset(find_dataset(test), cache, progress)
+    other = load_dataset(find_dataset(test), cache, progress, for_testing=True)
     common = tuple(source for source in dataset.card.classes if source in other.card.classes)
     if len(common) < 2:
         raise DataError(f"{dataset.card.slug} and {test}: transfer needs a generative model that is in both.")

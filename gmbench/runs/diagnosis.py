@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gmbench.data.cards import dataset_cards
+from gmbench.data.cards import broken_cards, dataset_cards
 from gmbench.data.folders import data_folder
 from gmbench.data.locations import state_of
 from gmbench.errors import GmbenchError
@@ -42,6 +42,7 @@ def diagnosis() -> dict[str, str]:
         "data": _size_of(data_folder()),
         "Hub": hub(),
         **{f"dataset {slug}": _state(slug) for slug in dataset_cards()},
+        **{f"dataset {slug}": f"damaged: {error}" for slug, error in broken_cards().items()},
     }
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from gmbench.errors import OutputError
+from gmbench.errors import NotFoundError, OutputError
 from gmbench.support.files import replacing
 
 
@@ -31,11 +32,50 @@ def content_key(**parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def kept_sizes() -> dict[str, tuple[int, int]]:
+    """Number of files and bytes of each kind of work that is kept."""
+    folder = cache_folder()
+    if not folder.is_dir():
+        return {}
+    found = {}
+    for kind in sorted(path for path in folder.iterdir() if path.is_dir()):
+        sizes = [size for path in kind.rglob("*") if (size := _size(path)) is not None]
+        found[kind.name] = (len(sizes), sum(sizes))
+    return found
+
+
+def clear_kept(kind: str | None = None) -> int:
+    """Removes what is kept of one kind of work, or of all; how many bytes that were.
+
+    Raises:
+        NotFoundError: nothing of that kind is kept.
+        OutputError: something cannot be removed.
+    """
+    sizes = kept_sizes()
+    if kind is not None and kind not in sizes:
+        raise NotFoundError.of("kind of cached work", kind, sizes)
+    chosen = list(sizes) if kind is None else [kind]
+    for name in chosen:
+        try:
+            shutil.rmtree(cache_folder() / name)
+        except OSError as error:
+            raise OutputError(f"cannot remove {cache_folder() / name}: {error.strerror}.") from error
+    return sum(sizes[name][1] for name in chosen)
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None if it is none, or has gone meanwhile."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:
+        return None
+
+
 def load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray | None:
     """The array of a `.npy` file; None if there is none, or if it is damaged."""
     try:
         return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    except (FileNotFoundError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError):
         return None
 
 

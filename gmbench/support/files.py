@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from gmbench.errors import OutputError
 
@@ -58,3 +61,71 @@ def sha256_file(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Keeps other processes out of a piece of work for as long as the block runs; the lock ends with the process.
+
+    Args:
+        path: a file that stands for the work; it is there only while somebody is at it.
+        what: the work in words, for who comes second.
+
+    Raises:
+        OutputError: another process is at it (says which), or the file cannot be made.
+    """
+    with _taken(path, what):
+        try:
+            yield
+        finally:
+            # Before the lock ends, so that nobody waits on a file that is gone; see `_taken`.
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _taken(path: Path, what: str) -> Iterator[None]:
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to {path.parent}: {error.strerror}. Choose another folder or change its permissions."
+            ) from error
+        with file:
+            if not _lock(file):
+                file.seek(0)
+                who = file.read().strip() or "another process"
+                raise OutputError(f"{what}: {who} is at it. Wait until that has ended, or stop it.")
+            try:
+                mine = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:
+                mine = False
+            if not mine:
+                # Who had it before has removed the file since it was opened.
+                continue
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')}")
+            file.flush()
+            yield
+            return
+
+
+def _lock(file: TextIO) -> bool:
+    """Locks a file until it is closed; False if another process has."""
+    try:
+        import fcntl
+    except ImportError:
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

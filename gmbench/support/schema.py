@@ -32,5 +32,8 @@ def first_problem(error: ValidationError) -> str:
     """The first thing that a schema found wrong, in one line: field, what was expected, what came."""
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"]) or "file"
-    came = repr(problem["input"])
+    try:
+        came = repr(problem["input"])
+    except RecursionError:
+        came = "something nested too deeply"
     return f"field '{field}': {problem['msg']}, got {came if len(came) <= 60 else came[:57] + '...'}"

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from gmbench.data.judgements import LARGEST_BYTES
+from gmbench.data.png import image_id
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp")
 ARRAYS = (".npy", ".npz")
-LARGEST = 2**28
+ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -26,37 +32,72 @@ class Options:
         resolution: width and height in pixels that every image must have.
         resize: square images of another size are resized (Lanczos) instead of refused.
         allow_grey: images without colour are taken.
-        limit_per_source: only the first so many images of each source, by path; None: all.
+        limit_per_source: only so many images of each source, evenly from its folders; None: all.
+        crop: of images that are not square: the square in the middle (`centre`) or anywhere (`random`, decided by the
+            pixels), as large as the shorter side with `resize`, of `resolution` without; None: they are refused.
     """
 
     resolution: int
     resize: bool = False
     allow_grey: bool = False
     limit_per_source: int | None = None
+    crop: str | None = None
 
 
 class Refused(Exception):
     """An image or file is not taken; says why."""
 
 
-def decode(path: Path, options: Options) -> np.ndarray:
-    """The pixels of an image file, uint8 (resolution, resolution, 3).
+@dataclass(frozen=True)
+class Picture:
+    """An image as it was taken.
+
+    Attributes:
+        pixels: uint8 (resolution, resolution, 3).
+        kind: format, and quality of a JPEG. size: width and height of the file's, before crop and resize.
+        changes: what was done to it: turned, cropped, resized, its colour profile applied.
+    """
+
+    pixels: np.ndarray
+    kind: str
+    size: str
+    changes: tuple[str, ...] = ()
+
+
+def decode(file: Path | bytes, options: Options) -> Picture:
+    """An image out of a file or its bytes. EXIF orientation and colour profiles are applied.
 
     Raises:
-        Refused: it is no image, or is damaged, has another size, no colour, transparent parts or several frames.
+        Refused: it is no image, or is damaged, has another size, no colour, transparent parts, several frames, or more
+            than 8 bits a channel.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
-        if not path.stat().st_size:
+        content = file if isinstance(file, bytes) else None
+        if not (len(content) if content is not None else Path(file).stat().st_size):  # type: ignore[arg-type]
             raise Refused("empty file")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(file if content is None else io.BytesIO(content), formats=FORMATS) as image:
+                kind, size = _kind(image), f"{image.size[0]}x{image.size[1]}"
                 _check_size(*image.size, options)
                 if getattr(image, "n_frames", 1) > 1:
                     raise Refused("several frames")
-                return fitting(_rgb(image), options)
+                if image.format == "PNG" and _bit_depth(image) > 8:
+                    raise Refused(f"{_bit_depth(image)} bits a channel, expected 8")
+                profile = image.info.get("icc_profile")
+                # Reading what a PNG says after its pixels decodes these, so it comes after all checks of the header.
+                turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
+                upright: Any = ImageOps.exif_transpose(image) if turned else image
+                pixels, converted = _in_srgb(_rgb(upright), profile)
+                pixels, changes = _fitting(pixels, options)
+                changes = (
+                    *(["turned"] if turned else []),
+                    *(["colour profile applied"] if converted else []),
+                    *changes,
+                )
+                return Picture(pixels, kind, size, changes)
     except Refused:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -68,6 +109,75 @@ def decode(path: Path, options: Options) -> np.ndarray:
         raise Refused(f"corrupt: {' '.join(str(error).split())[:100] or type(error).__name__}") from error
 
 
+def is_image(path: Path) -> bool:
+    """Whether a file without a suffix is an image, by its first bytes."""
+    try:
+        with path.open("rb") as stream:
+            first = stream.read(12)
+    except OSError:
+        return False
+    return first.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")) or (first[:4], first[8:]) == (
+        b"RIFF",
+        b"WEBP",
+    )
+
+
+def _kind(image: Any) -> str:
+    """Format of a file; of a JPEG with its quality, where its tables are those of the standard's example (annex K)."""
+    if image.format != "JPEG":
+        return str(image.format)
+    luminance = tuple(sorted(image.quantization.get(0, ())))
+    quality = _qualities().get(luminance)
+    return f"JPEG {quality}" if quality else f"JPEG of its own tables {zlib.crc32(str(luminance).encode()):08x}"
+
+
+@cache
+def _qualities() -> dict[tuple[int, ...], int]:
+    """Quality, as libjpeg counts it, by the sorted luminance table that it gives."""
+    found: dict[tuple[int, ...], int] = {}
+    for quality in range(1, 101):
+        scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+        found.setdefault(tuple(sorted(min(max((step * scale + 50) // 100, 1), 255) for step in LUMINANCE)), quality)
+    return found
+
+
+LUMINANCE = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29,
+    51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120,
+    101, 72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
+"""JPEG (ITU-T T.81), table K.1."""
+
+
+def _bit_depth(image: Any) -> int:
+    """Bits a channel that a PNG file says it has (specification, 11.2.2): Pillow drops the lower eight of sixteen."""
+    place = image.fp.tell()
+    image.fp.seek(24)
+    depth = image.fp.read(1)[0]
+    image.fp.seek(place)
+    return int(depth)
+
+
+def _in_srgb(pixels: np.ndarray, profile: bytes | None) -> tuple[np.ndarray, bool]:
+    """Pixels in sRGB, and whether a colour profile had to be applied for it.
+
+    Raises:
+        Refused: the profile cannot be read, or is not of RGB.
+    """
+    if not profile:
+        return pixels, False
+    from PIL import Image, ImageCms
+
+    try:
+        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in (given.profile.profile_description or "").lower():
+            return pixels, False
+        image = ImageCms.profileToProfile(Image.fromarray(pixels), given, ImageCms.createProfile("sRGB"))
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+        raise Refused("colour profile that cannot be applied") from error
+    return np.asarray(image), True
+
+
 def _rgb(image: Any) -> np.ndarray:
     if image.mode in ("L", "1"):
         return np.asarray(image.convert("RGB"))
@@ -77,7 +187,7 @@ def _rgb(image: Any) -> np.ndarray:
         pixels = np.asarray(image.convert("RGBA"))
         if (pixels[..., 3] != 255).any():
             raise Refused("transparent")
-        return pixels[..., :3]
+        return np.ascontiguousarray(pixels[..., :3])
     if image.mode != "RGB" or "transparency" in image.info:
         raise Refused(f"colour mode {image.mode}")
     return np.asarray(image)
@@ -85,26 +195,46 @@ def _rgb(image: Any) -> np.ndarray:
 
 def _check_size(width: int, height: int, options: Options) -> None:
     n = options.resolution
-    if (width, height) != (n, n) and (not options.resize or width != height):
+    if (width, height) == (n, n):
+        return
+    fits = options.resize if width == height or options.crop else False
+    if not fits and not (options.crop and min(width, height) >= n):
         raise Refused(f"wrong size: {width}x{height}, expected {n}x{n}")
 
 
-def fitting(pixels: np.ndarray, options: Options) -> np.ndarray:
-    """uint8 pixels (height, width, 3) as a dataset of these options takes them.
+def fitting(pixels: np.ndarray, options: Options) -> Picture:
+    """uint8 pixels (height, width, 3) of an array as a dataset of these options takes them.
 
     Raises:
         Refused: they have another size, or no colour.
     """
-    from PIL import Image
-
     height, width, _ = pixels.shape
     _check_size(width, height, options)
+    fitted, changes = _fitting(pixels, options)
+    return Picture(fitted, "array", f"{width}x{height}", changes)
+
+
+def _fitting(pixels: np.ndarray, options: Options) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Pixels cropped and resized as asked for, and which of the two was done."""
+    from PIL import Image
+
+    n, changes = options.resolution, []
     if not options.allow_grey and (pixels == pixels[..., :1]).all():
         raise Refused("grey")
-    if width != options.resolution:
-        size = (options.resolution, options.resolution)
-        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-    return pixels
+    height, width, _ = pixels.shape
+    side = min(height, width) if options.resize else n
+    if options.crop and (height, width) != (side, side):
+        spare = np.array([height - side, width - side])
+        start = spare // 2
+        if options.crop == "random":
+            start = np.random.default_rng(int(image_id(pixels), 16)).integers(0, spare + 1)
+        top, left = start.tolist()
+        pixels = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+        changes.append("cropped")
+    if len(pixels) != n:
+        pixels = np.asarray(Image.fromarray(pixels).resize((n, n), Image.Resampling.LANCZOS))
+        changes.append("resized")
+    return pixels, tuple(changes)
 
 
 def arrays(path: Path) -> Iterator[tuple[str, int, tuple[int, ...]]]:
@@ -164,7 +294,7 @@ def array_rows(path: Path, member: str, shape: tuple[int, ...]) -> Iterator[np.n
         Refused: the array is damaged or cut short.
     """
     size = int(np.prod(shape[1:]))
-    if size > LARGEST:
+    if size > LARGEST_BYTES:
         raise Refused(f"array of images of {shape[1:]}, which is more than any image here can have")
     with ExitStack() as stack:
         stream: IO[bytes] = stack.enter_context(path.open("rb"))

@@ -1,48 +1,95 @@
-"""Folders of images to the sources of a dataset, by name."""
+"""Names of folders and labels to the sources of a dataset; what counts as what is in `gmbench.data.judgements`."""
 
 from __future__ import annotations
 
 import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-from gmbench.data.cards import REAL, DatasetCard
-from gmbench.data.importing.chunks import count, is_wanted
+from gmbench.data.cards import REAL, DatasetCard, registered_cards
+from gmbench.data.judgements import GENERATED_NAMES, NO_SOURCES, REAL_NAMES
 from gmbench.errors import DataError
 
-REAL_NAMES = ("real", "reals", "real-images", "0_real")
 SAYS_NOTHING = re.compile(r"samples?|images?|generated|fakes?|pngs?|\d+k|(32|64|256)(x(32|64|256))?")
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a path says of its images.
+
+    Attributes:
+        source: whose they are; None: nobody's.
+        place: the names down to the one that decided.
+        note: what else is named on the path, or why it is of no source.
+    """
+
+    source: str | None
+    place: tuple[str, ...] = ()
+    note: str = ""
+
+
+Matcher = Callable[[tuple[str, ...]], Match]
 
 
 def normalised(name: str) -> str:
     """A name without what differs between spellings: `StyleGAN-2`, `stylegan_2 samples` and `stylegan2` are one."""
-    words = [word for word in re.split(r"[\W_]+", _plain(name)) if word]
+    words = _words(name)
     return "".join([word for word in words if not SAYS_NOTHING.fullmatch(word)] or words)
 
 
-def source_matcher(card: DatasetCard) -> Callable[[tuple[str, ...]], str | None]:
-    """Gives the source of a folder by the names on its path; None if there is none.
+def source_matcher(card: DatasetCard, real: str | None = None) -> Matcher:
+    """Says what the names on a path make of the images there, as `gmbench.data.judgements` describes.
 
-    The last name that is a generative model's decides, so `gan/dcgan` is `dcgan`. A name of real images decides only if
-    there is none of a model, so `celebahq/ddpm` and `ddpm/celebahq` are both `ddpm`.
+    A source's own name, title or alias, letter by letter, comes before its other spellings (of registered sources by
+    `normalised`, of others by `slugged`); a spelling that is of two sources is of none.
+
+    Args:
+        real: another name that says only "real".
     """
-    models = {
-        normalised(alias): name
-        for name, source in card.sources.items()
-        for alias in (*source.aliases, source.title, name)
-    }
-    reals = {normalised(alias) for alias in (*REAL_NAMES, *card.real.aliases)}
+    # Where nobody registered the sources, `adm_64` and `adm_256` are two.
+    spelling = normalised if card.slug in registered_cards() else slugged
+    exact: dict[str, str] = {}
+    spelt: dict[str, set[str]] = {}
+    for name, source in card.sources.items():
+        for alias in (*source.aliases, source.title, name):
+            exact.setdefault(alias, name)
+            spelt.setdefault(spelling(alias), set()).add(name)
+    reals = {normalised(alias) for alias in card.real.aliases}
 
-    def match(path: tuple[str, ...]) -> str | None:
-        names = [normalised(part) for part in path]
-        for name in reversed(names):
-            if name in models:
-                return models[name]
-        return REAL if reals & set(names) else None
+    def models_of(name: str) -> set[str]:
+        return {exact[name]} if name in exact else spelt.get(spelling(name), set())
+
+    def match(path: tuple[str, ...]) -> Match:
+        if about := [part for part in path if _joined(part) in _NO_SOURCES and not models_of(part)]:
+            return Match(None, note=f"{printable(about[0])}: no images of a source")
+        said: list[tuple[int, str, set[str]]] = []
+        generated: list[tuple[int, str, set[str]]] = []
+        for depth, part in reversed(list(enumerate(path, start=1))):
+            if says_only_real(part, real):
+                said.append((depth, part, {REAL}))
+            elif _joined(part) in _GENERATED:
+                said.append((depth, part, set()))
+                # A folder `fake` may be a source of a dataset that nobody registered, if no model is named beside it.
+                generated += [(depth, part, models)] if (models := models_of(part)) else []
+            elif models := models_of(part):
+                said.append((depth, part, models))
+        weak = [(d, part, {REAL}) for d, part in enumerate(path, start=1) if normalised(part) in reals]
+        deciding = [entry for entry in said if entry[2]] or generated or weak
+        if not deciding:
+            return Match(None, note="says generated, and names no model" if said else "")
+        depth, part, sources = deciding[0]
+        if len(sources) > 1:
+            return Match(None, note=f"'{printable(part)}' may be {' or '.join(sorted(sources))}: rename it")
+        (source,) = sources
+        is_weak = all(models != {REAL} or d != depth for d, _, models in said)
+        if source == REAL and any((is_weak or d > depth) and not models for d, _, models in said):
+            return Match(None, note="says generated beside a name of reals, and names no model")
+        others = [part for d, part, models in [*said, *weak] if d != depth and models not in ({source}, set())]
+        others += [part for d, part, models in said if not models and source == REAL and d < depth]
+        note = f"also names {', '.join(dict.fromkeys(map(printable, others)))}" if others else ""
+        return Match(source, path[:depth], note)
 
     return match
 
@@ -53,12 +100,8 @@ def names_of_reals(card: DatasetCard) -> str:
 
 
 def printable(name: str) -> str:
-    """A file's name as text; bytes that are none become a question mark."""
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFKD", name).casefold().replace("β", "beta").replace("+", "p")
+    """A file's name as text, no two names alike: a byte that is none becomes `\\xff`, and a backslash two."""
+    return os.fsencode(name.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")
 
 
 def source_slug(folder: str) -> str:
@@ -67,7 +110,7 @@ def source_slug(folder: str) -> str:
     Raises:
         DataError: nothing is left of it.
     """
-    slug = re.sub(r"[^a-z0-9]+", "-", _plain(folder)).strip("-")
+    slug = slugged(folder)
     if not slug or slug == REAL:
         raise DataError(
             f"the folder '{printable(folder)}' gives no name for a source: rename it with letters or digits."
@@ -75,61 +118,38 @@ def source_slug(folder: str) -> str:
     return slug
 
 
-@dataclass
-class Folders:
-    """What is below a folder.
-
-    Attributes:
-        found: folder and source of each folder with images of one.
-        matched: folder, as it is printed, to source and number of images there.
-        ignored: folder, file or link to the reason why nothing was taken from it.
-    """
-
-    found: list[tuple[str, str]] = field(default_factory=list)
-    matched: dict[str, tuple[str, int]] = field(default_factory=dict)
-    ignored: dict[str, str] = field(default_factory=dict)
+def slugged(name: str) -> str:
+    """A name in small letters, digits and single hyphens; empty if it has no letter or digit."""
+    return re.sub(r"[^a-z0-9]+", "-", _plain(name)).strip("-")
 
 
-def scan(origin: Path, match: Callable[[tuple[str, ...]], str | None]) -> Folders:
-    """The folders below `origin`, matched with sources by `match`, which is given the names on a folder's path.
+def says_only_real(name: str, real: str | None = None) -> bool:
+    """Whether a name says that images are real and nothing else."""
+    return name == real or bool({_joined(name), normalised(name)} & _REALS)
 
-    Links to folders are followed, but no folder is visited twice.
-    """
-    folders = Folders()
-    seen: set[tuple[int, int]] = set()
-    waiting, links = [origin], list[Path]()
-    while waiting or links:
-        # Links come last, so that a folder is known by its own name.
-        folder = waiting.pop() if waiting else links.pop()
-        name = folder.relative_to(origin).as_posix()
-        try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                folders.ignored[printable(name)] = "a link to a folder that is read under another name"
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            folders.ignored[printable(name)] = error.strerror or str(error)
-            continue
-        n_images, others = 0, Counter[str]()
-        for entry in entries:
-            try:
-                if entry.is_dir():
-                    (links if entry.is_symlink() else waiting).append(folder / entry.name)
-                elif is_wanted(entry):
-                    n_images += count(folder / entry.name)
-                else:
-                    others[Path(entry.name).suffix.lower()] += 1
-            except OSError as error:
-                folders.ignored[printable(f"{name}/{entry.name}")] = error.strerror or str(error)
-        for suffix, n in others.items():
-            folders.ignored[printable(f"{name}/*{suffix}")] = f"{n} files that are no images"
-        if not n_images:
-            continue
-        if (source := match(folder.relative_to(origin).parts)) is None:
-            folders.ignored[printable(name)] = f"{n_images} images in a folder of no source"
-            continue
-        folders.matched[printable(name)] = (source, n_images)
-        folders.found.append((name, source))
-    return folders
+
+def says_only_generated(name: str) -> bool:
+    """Whether a name says that images are generated and not by which model."""
+    return _joined(name) in _GENERATED
+
+
+def says_no_source(name: str) -> bool:
+    """Whether a name is of pictures about images, such as masks."""
+    return _joined(name) in _NO_SOURCES
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKD", name).casefold().replace("β", "beta").replace("+", "p")
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[\W_]+", _plain(name)) if word]
+
+
+def _joined(name: str) -> str:
+    return "".join(_words(name))
+
+
+_REALS = {_joined(name) for name in REAL_NAMES}
+_NO_SOURCES = {_joined(name) for name in NO_SOURCES}
+_GENERATED = {_joined(name) for name in GENERATED_NAMES}
