@@ -33,8 +33,8 @@ def list_(
 ) -> None:
     """List the methods, the datasets and the settings."""
     from gmbench.cli import printing
-    from gmbench.data.cards import dataset_cards
-    from gmbench.data.locations import state_of
+    from gmbench.data.cards import broken_cards, dataset_cards
+    from gmbench.data.locations import state_in_words
     from gmbench.protocol.settings import SETTINGS
     from gmbench.registry import methods
 
@@ -44,17 +44,20 @@ def list_(
             {"slug": slug, "title": method.title, "looks_at": method.card.looks_at, "folder": method.folder}
             for slug, method in methods().items()
         ],
-        Listed.datasets: lambda: [
-            {
-                "slug": slug,
-                "title": card.title,
-                "resolution": card.resolution,
-                "sources": list(card.classes),
-                "images": card.total_images,
-                "state": state_of(card).word,
-            }
-            for slug, card in dataset_cards().items()
-        ],
+        Listed.datasets: lambda: (
+            [
+                {
+                    "slug": slug,
+                    "title": card.title,
+                    "resolution": card.resolution,
+                    "sources": list(card.classes),
+                    "images": card.total_images,
+                    "state": state_in_words(card),
+                }
+                for slug, card in dataset_cards().items()
+            ]
+            + [{"slug": slug, "state": f"damaged: {error}"} for slug, error in broken_cards().items()]
+        ),
         Listed.settings: lambda: [
             {"slug": setting.slug, "words": setting.words, "on_board": setting.on_board}
             for setting in SETTINGS.values()

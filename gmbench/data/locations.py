@@ -46,6 +46,14 @@ def state_of(card: DatasetCard) -> State:
     return State("published" if card.revision else "not published", None, every)
 
 
+def state_in_words(card: DatasetCard) -> str:
+    """The word of a dataset's state; of one whose manifest is damaged, that and what is wrong."""
+    try:
+        return state_of(card).word
+    except DataError as error:
+        return f"damaged: {error}"
+
+
 def local_folder(card: DatasetCard) -> Path | None:
     """Where an imported dataset is; None if it was not imported here."""
     folder = data_folder() / card.slug

@@ -1,4 +1,4 @@
-"""How well features cluster by a design choice of the generative models (section 5.4 and Appendix D of the paper)."""
+"""How well features cluster by a design choice of the generative models (section 4.5 and Appendix D of the paper)."""
 
 from __future__ import annotations
 

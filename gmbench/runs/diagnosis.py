@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from gmbench.data.cards import broken_cards, dataset_cards
 from gmbench.data.folders import data_folder
-from gmbench.data.locations import state_of
-from gmbench.errors import GmbenchError
+from gmbench.data.locations import state_in_words
 from gmbench.runs.environment import environment, package_versions
 from gmbench.support.cache import cache_folder
 from gmbench.support.digests import harness_sha256
@@ -41,7 +40,7 @@ def diagnosis() -> dict[str, str]:
         "cache": _size_of(cache_folder()),
         "data": _size_of(data_folder()),
         "Hub": hub(),
-        **{f"dataset {slug}": _state(slug) for slug in dataset_cards()},
+        **{f"dataset {slug}": state_in_words(card) for slug, card in dataset_cards().items()},
         **{f"dataset {slug}": f"damaged: {error}" for slug, error in broken_cards().items()},
     }
 
@@ -93,13 +92,6 @@ def _size_of(folder: Path) -> str:
             continue
     writable = "" if os.access(folder, os.W_OK) else ", cannot be written to"
     return f"{_without_home(folder)}, {size / 2**20:,.0f} MiB{writable}"
-
-
-def _state(slug: str) -> str:
-    try:
-        return state_of(dataset_cards()[slug]).word
-    except GmbenchError as error:
-        return f"damaged: {error}"
 
 
 def _without_home(path: Path) -> str:
