@@ -220,7 +220,7 @@ class TestTrying:
         found = findings(method_in(tmp_path / "random", code))
         assert "default 1.0 on the card, 2.0 in the constructor" in found["constructor"].message
         assert not found["contract"].ok
-        assert "everything random must come from context.seed" in found["tiny run"].message
+        assert "everything random must come from context.random_state" in found["tiny run"].message
 
     def test_a_network_whose_seed_is_no_seed(self, tmp_path: Path) -> None:
         """Drawn from the system: the contract says so. Always the same: the tiny run does."""
@@ -228,7 +228,7 @@ class TestTrying:
         folder = tmp_path / "my_method"
         code = (folder / "__init__.py").read_text()
         for seed, check_name, words in (
-            ("int.from_bytes(os.urandom(4))", "contract", "everything random must come from context.seed"),
+            ("int.from_bytes(os.urandom(4))", "contract", "everything random must come from context.random_state"),
             ("0", "tiny run", "another seed gave the same predictions"),
         ):
             fit = (

@@ -339,7 +339,7 @@ class TestCommands:
         assert (tmp_path / "there" / "hf" / "hub" / "datasets--someone--gm-cifar10").is_dir()
         assert gmbench("there", *run, HF_HUB_OFFLINE="1")[0] == 0
         code, out, _ = gmbench("there", "data", "list")
-        assert "gm-cifar10: cached, 3 of 12 sources" in out
+        assert "gm-cifar10: cached, 4 of 13 sources" in out
         assert gmbench("there", "data", "verify", "gm-cifar10")[0] == 0
         code, out, err = gmbench("nowhere", "data", "verify", "gm-cifar10")
         assert code == 2

@@ -59,7 +59,7 @@ def write(results: Path, method: str, is_right: np.ndarray, **changes) -> Path: 
     }
     identity = {
         "dataset": "tiny", "dataset_revision": "a" * 40, "roles_sha256": "b" * 64, "setting": "clean", "method": method,
-        "method_sha256": "c" * 64, "parameters": {}, "given": {}, "repetition": 0, "seed": 1, "sources": sources,
+        "method_sha256": "c" * 64, "parameters": {}, "given": {}, "seed": 0, "random_state": 1, "sources": sources,
         "harness_sha256": "d" * 64, "evaluators_sha256": {}, "packages": {}, "device": "cpu",
         "tested_on": None, "tested_revision": None,
     }  # fmt: skip
@@ -74,7 +74,7 @@ def write(results: Path, method: str, is_right: np.ndarray, **changes) -> Path: 
     record = Record(
         schema_version=SCHEMA_VERSION, identity=Identity(**identity), images={"train": 300, "test": len(labels)},
         scores=Scores(**scores), training=training, environment=Environment(**made_in),
-        command=f"gmbench run --method {method} --seed {identity['repetition']}", seconds={}, peak_memory_mib=None,
+        command=f"gmbench run --method {method} --seed {identity['seed']}", seconds={}, peak_memory_mib=None,
         predictions_sha256="",
     )  # fmt: skip
     folder = record_folder(results, record.identity)
@@ -171,9 +171,9 @@ class TestAttribution:
     )
     def test_new_seeds(self, results: Path, seeds: tuple[int, ...], words: str) -> None:
         """100 right on average against 60 is better with these seeds; with new ones, if the seeds are not far apart."""
-        for repetition, n in enumerate(seeds):
-            write(results, "durall20", right(n), repetition=repetition)
-            write(results, "manifpt-rgb", right(60), repetition=repetition)
+        for seed, n in enumerate(seeds):
+            write(results, "durall20", right(n), seed=seed)
+            write(results, "manifpt-rgb", right(60), seed=seed)
         page = self.page(results)
         assert "with these seeds the tests separate it from all others; the next, `manifpt-rgb`, lies" in page
         assert words in page
@@ -190,8 +190,8 @@ class TestAttribution:
 
     def test_badges(self, results: Path) -> None:
         """Few seeds, what it learnt from, where it ran, and a tree that no commit has."""
-        for repetition in range(3):
-            write(results, "durall20", right(60), repetition=repetition)
+        for seed in range(3):
+            write(results, "durall20", right(60), seed=seed)
         write(results, "manifpt-rgb", right(50), git_dirty=True, device="cuda", training={"weights_sha256": "f" * 64})
         write(results, "manifpt-sl", right(40), git_commit=None, training={"encoder_sha256": "f" * 64})
         page = self.page(results)
@@ -220,10 +220,10 @@ class TestAttribution:
     def test_the_commands_are_there(self, results: Path) -> None:
         """A row can be made again: its command, hardware, commit, and threads where they are stated."""
         made = ["a processor, 1 thread", "a processor, 2 threads", "a processor"]
-        for repetition, threads in enumerate((1, 2, 0)):
-            write(results, "durall20", right(60), repetition=repetition, threads=threads)
-        for repetition, where in enumerate(made):
-            command = f"gmbench run --method durall20 --dataset tiny --setting clean --seed {repetition} --device cpu"
+        for seed, threads in enumerate((1, 2, 0)):
+            write(results, "durall20", right(60), seed=seed, threads=threads)
+        for seed, where in enumerate(made):
+            command = f"gmbench run --method durall20 --dataset tiny --setting clean --seed {seed} --device cpu"
             assert f"{command}  # {where}, commit {'e' * 12}" in self.page(results)
 
 
@@ -346,8 +346,8 @@ class TestNMI:
         self, results: Path, scores: list[tuple[float, float]], cell: str, cells: str
     ) -> None:
         """Gaps of 0.3 and 0.32 are; 0.3 and -0.1 are not; no gap is none; one seed has no spread."""
-        for repetition, of_seed in enumerate(scores):
-            write(results, "manifpt-rgb", right(60), repetition=repetition, nmi=alignment(*of_seed))
+        for seed, of_seed in enumerate(scores):
+            write(results, "manifpt-rgb", right(60), seed=seed, nmi=alignment(*of_seed))
         page = build_pages(results.parent)["nmi.md"]
         assert row(page, "manifpt-rgb")[1] == cell
         assert "last nonlinearity (3) ↑" in page
@@ -355,9 +355,9 @@ class TestNMI:
 
     def test_methods_and_baselines(self, results: Path) -> None:
         """Mean gaps 0.3 and 0.1, each with no spread, differ by more than it."""
-        for repetition in (0, 1):
-            write(results, "manifpt-rgb", right(60), repetition=repetition, nmi=alignment(0.5, 0.2))
-            write(results, "durall20", right(60), repetition=repetition, nmi=alignment(0.2, 0.1))
+        for seed in (0, 1):
+            write(results, "manifpt-rgb", right(60), seed=seed, nmi=alignment(0.5, 0.2))
+            write(results, "durall20", right(60), seed=seed, nmi=alignment(0.2, 0.1))
         page = build_pages(results.parent)["nmi.md"]
         assert (
             "0.300 for the best of `methods/`, `manifpt-rgb`, and 0.100 for the best of `baselines/`, `durall20`"
@@ -382,10 +382,10 @@ class TestSignificance:
 
     def test_marks_of_new_seeds(self, results: Path) -> None:
         """Two stars where seeds agree that 110 right are more than 60; one where a method's seeds lie far apart."""
-        for repetition, (first, second, third) in enumerate(((110, 40, 20), (111, 60, 20), (112, 80, 21))):
-            write(results, "durall20", right(first), repetition=repetition)
-            write(results, "manifpt-rgb", right(second), repetition=repetition)
-            write(results, "mccloskey18", right(third), repetition=repetition)
+        for seed, (first, second, third) in enumerate(((110, 40, 20), (111, 60, 20), (112, 80, 21))):
+            write(results, "durall20", right(first), seed=seed)
+            write(results, "manifpt-rgb", right(second), seed=seed)
+            write(results, "mccloskey18", right(third), seed=seed)
         page = build_pages(results.parent)["significance.md"]
         assert row(page, "durall20")[1:] == ["+42.5*", "+75.6**"]
         assert row(page, "manifpt-rgb")[1:] == ["-", "+33.1*"]
@@ -393,9 +393,9 @@ class TestSignificance:
 
     def test_mean_ranks(self, results: Path) -> None:
         """Always first, second, third on four seeds: ranks 1, 2, 3, and Friedman's statistic is N (k - 1) = 8."""
-        for repetition in range(4):
+        for seed in range(4):
             for method, n in (("durall20", 90), ("manifpt-rgb", 60), ("mccloskey18", 30)):
-                write(results, method, right(n), repetition=repetition)
+                write(results, method, right(n), seed=seed)
         write(results, "dzanic20", right(50))
         page = build_pages(results.parent)["significance.md"]
         assert "The 3 methods (without `dzanic20`, for want of records) differ on 4 blocks" in page
@@ -421,7 +421,7 @@ class TestDatasets:
             assert f"### {card.slug}" in page
             assert card.licence in row(page, card.slug)
             assert f"{card.resolution}x{card.resolution}" in row(page, card.slug)
-            for source in card.sources.values():
+            for source in card.generators.values():
                 assert source.title in page
 
     def test_an_audit_of_other_files_is_not_shown_as_theirs(self, tiny_folder: Path, tmp_path: Path) -> None:
@@ -526,19 +526,19 @@ class TestReading:
     def test_the_same_records_give_the_same_bytes(self, results: Path, tmp_path: Path) -> None:
         """Wherever they are, and in whatever order they were written."""
         other = tmp_path / "other" / "results"
-        runs = [(method, repetition) for method in ("durall20", "manifpt-rgb", "mccloskey18") for repetition in (0, 1)]
-        for method, repetition in runs:
-            write(results, method, right(60, start=repetition), repetition=repetition)
-        for method, repetition in reversed(runs):
-            write(other, method, right(60, start=repetition), repetition=repetition)
+        runs = [(method, seed) for method in ("durall20", "manifpt-rgb", "mccloskey18") for seed in (0, 1)]
+        for method, seed in runs:
+            write(results, method, right(60, start=seed), seed=seed)
+        for method, seed in reversed(runs):
+            write(other, method, right(60, start=seed), seed=seed)
         assert build_pages(results.parent) == build_pages(other.parent)
 
-    def test_repetitions_are_in_the_order_of_their_numbers(self, results: Path) -> None:
+    def test_seeds_are_in_the_order_of_their_numbers(self, results: Path) -> None:
         """10 comes after 2."""
-        for repetition in (10, 2):
-            write(results, "durall20", right(60), repetition=repetition)
+        for seed in (10, 2):
+            write(results, "durall20", right(60), seed=seed)
         (entry,) = read_entries(results)
-        assert [record.identity.repetition for record in entry.records] == [2, 10]
+        assert [record.identity.seed for record in entry.records] == [2, 10]
 
 
 class TestCheck:

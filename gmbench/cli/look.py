@@ -50,7 +50,7 @@ def list_(
                     "slug": slug,
                     "title": card.title,
                     "resolution": card.resolution,
-                    "sources": list(card.classes),
+                    "sources": list(card.sources),
                     "images": card.total_images,
                     "state": state_in_words(card),
                 }

@@ -64,7 +64,7 @@ Changes = Annotated[
 ]
 
 
-Repetition = Annotated[int, typer.Option(min=0, help="Which repetition: 0, 1, 2, …")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides everything random: 0, 1, 2, …")]
 
 
 Results = Annotated[Path, typer.Option(help="Where records go.")]

@@ -144,7 +144,7 @@ def print_import(console: Console, card: DatasetCard, folder: Path, report: Repo
         console.print(Text(f"set aside: {n:,} {reason} (see {folder / 'quarantine.jsonl'})"), soft_wrap=True)
     for line in report.warnings:
         console.print(Text(f"warning: {line}."), soft_wrap=True)
-    sources = len(report.images) - 1
+    sources = len(report.images)
     console.print(
         f"\n{card.slug}: {sum(report.images.values()):,} images, {sources} of {len(card.sources)} sources: {folder}",
         highlight=False,
@@ -158,8 +158,8 @@ def print_import_check(console: Console, card: DatasetCard, report: Report) -> N
     for line in report.warnings:
         console.print(Text(f"warning: {line}."), soft_wrap=True)
     images = sum(n for _, n in report.matched.values())
-    sources = len({source for source, _ in report.matched.values()}) - 1
-    line = f"{card.slug}: {images:,} images would be read, of real and {sources} of {len(card.sources)} sources, at "
+    sources = len({source for source, _ in report.matched.values()})
+    line = f"{card.slug}: {images:,} images would be read, of {sources} of {len(card.sources)} sources, at "
     console.print(Text(f"\n{line}{card.resolution}x{card.resolution}. Nothing was written."), soft_wrap=True)
 
 
@@ -192,7 +192,7 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         place = f"fitted on [bold]{identity.dataset}[/bold], tested on [bold]{identity.tested_on}[/bold]"
     console.print(
         f"\n[bold]{identity.entry}[/bold] {place}, "
-        f"seed {identity.repetition}{' (this very run was recorded before)' if outcome.was_there else ''}\n",
+        f"seed {identity.seed}{' (this very run was recorded before)' if outcome.was_there else ''}\n",
         highlight=False,
     )
     scores = Table("score", "value", "", box=None, pad_edge=False)
@@ -388,7 +388,7 @@ def _print_dataset(console: Console, card: DatasetCard) -> None:
         f"{card.resolution}x{card.resolution} pixels",
     )
     console.print(facts, highlight=False)
-    for name, source in card.sources.items():
+    for name, source in card.generators.items():
         facts = _facts()
         for field in ("family", "paper", "code", "checkpoint", "licence", "sample"):
             if value := getattr(source, field):

@@ -16,8 +16,8 @@ from gmbench.cli.options import (
     Json,
     Precision,
     PrecisionName,
-    Repetition,
     Results,
+    Seed,
     app,
     assignments,
     console,
@@ -36,7 +36,7 @@ def run(
     setting: Annotated[
         str, typer.Option(help="How the images reach the method: clean, few-shot-10, laundered, clean-to-laundered.")
     ] = "clean",
-    seed: Repetition = 0,
+    seed: Seed = 0,
     set_: Changes = None,
     device: Device = "auto",
     precision: Precision = PrecisionName.single,
@@ -52,7 +52,7 @@ def transfer(
     method: Annotated[str, typer.Option(help="Slug of a method, or a path to its folder.")],
     train: Annotated[str, typer.Option(help="The dataset to fit on.")],
     test: Annotated[str, typer.Option(help="The dataset to attribute the test images of.")],
-    seed: Repetition = 0,
+    seed: Seed = 0,
     set_: Changes = None,
     device: Device = "auto",
     precision: Precision = PrecisionName.single,
@@ -75,7 +75,7 @@ def sweep(
             help="Settings, separated by commas (to-DATASET is transfer to it), or all of the leaderboard but transfer."
         ),
     ] = "all",
-    seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, 2, …")] = 3,
     device: Device = "auto",
     precision: Precision = PrecisionName.single,
     jobs: Jobs = 1,

@@ -63,7 +63,7 @@ def check(
 def submit(
     method: Annotated[str, typer.Argument(help="Slug of a method, or a path to its folder.")],
     datasets: Annotated[str, typer.Option(help="Slugs, separated by commas, or all embedded ones.")] = "all",
-    seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, 2, …")] = 3,
     device: Device = "auto",
     jobs: Jobs = 1,
     dry_run: DryRun = False,
@@ -74,7 +74,7 @@ def submit(
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="With --predictions: what they are of.")] = None,
     setting: Annotated[str, typer.Option(help="With --predictions: how the images reached the method.")] = "clean",
-    seed: Annotated[int, typer.Option(min=0, help="With --predictions: which repetition.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="With --predictions: of which seed.")] = 0,
 ) -> None:
     """Run what the leaderboard needs of a method, and rebuild the pages. Exit code 1 if a run failed."""
     from gmbench.data.cards import dataset_cards, find_dataset

@@ -30,14 +30,14 @@ class FeatureAttributor(Attributor):
         """uint8 (n, height, width, 3) to float (n, d)."""
 
     @abstractmethod
-    def candidates(self, seed: int) -> list[BaseEstimator]:
+    def candidates(self, random_state: int) -> list[BaseEstimator]:
         """Unfitted classifiers to choose from, pipelines if features are to be scaled."""
 
     def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
         self.size_ = train.size
         x_train = self._all_features(train, context)
         x_val = self._all_features(val, context)
-        candidates = self.candidates(context.seed)
+        candidates = self.candidates(context.random_state)
         best = -1.0
         for candidate in context.progress.track(candidates, "fitting", len(candidates)):
             fitted = clone(candidate).fit(x_train, train.labels)

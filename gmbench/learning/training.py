@@ -97,8 +97,8 @@ def train_classifier(
     )
     schedule = _Schedule(optimizer, options, steps)
     model, fabric_optimizer = fabric.setup(network, optimizer)
-    order = np.random.default_rng(context.seed)
-    torch.manual_seed(context.seed)
+    order = np.random.default_rng(context.random_state)
+    torch.manual_seed(context.random_state)
 
     accuracies: list[float] = []
     best: dict[str, Any] = {"epoch": 0, "score": (-1.0, 0.0), "network": None}

@@ -216,4 +216,4 @@ def keep_features(cache: Cache, identity: Identity, features: np.ndarray) -> Non
 
 def design_choices(card: DatasetCard, sources: Sequence[str]) -> list[Mapping[str, str]]:
     """The design choices of each source by name; none for `real`."""
-    return [card.sources[name].known_choices if name in card.sources else {} for name in sources]
+    return [card.generators[name].known_choices if name in card.generators else {} for name in sources]

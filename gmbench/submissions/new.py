@@ -128,9 +128,9 @@ class $name(FeatureAttributor):
         values = pixels.astype(np.float64)
         return np.concatenate([values.mean(axis=(1, 2)), values.std(axis=(1, 2))], axis=1)
 
-    def candidates(self, seed: int) -> list[BaseEstimator]:
+    def candidates(self, random_state: int) -> list[BaseEstimator]:
         """Classifiers to choose from on the validation images."""
-        return [make_pipeline(StandardScaler(), LogisticRegression(C=self.C, max_iter=1000, random_state=seed))]
+        return [make_pipeline(StandardScaler(), LogisticRegression(C=self.C, max_iter=1000, random_state=random_state))]
 '''
 README = """\
 # $title

@@ -83,7 +83,7 @@ def runs_of(method: Method, datasets: Sequence[DatasetCard], seeds: int, device:
     """What the leaderboard needs of a method: all settings on each dataset, and transfer where it can be."""
     runs = list(matrix([method], datasets, BOARD, seeds, device))
     for one, other in permutations(datasets, 2):
-        if set(one.sources) & set(other.sources):
+        if set(one.generators) & set(other.generators):
             runs += matrix([method], [one], [TRANSFER + other.slug], seeds, device)
     return runs
 
