@@ -93,7 +93,7 @@ class TestRegistry:
         self, command, slug: str, tmp_path: Path
     ) -> None:
         """One line: import, sample, or pull and log in; nothing is asked of the network."""
-        code, _, err = command("run", "--method", "durall20", "--dataset", slug, "--out", str(tmp_path))
+        code, _, err = command("run", "--method", "durall20", "--dataset", slug, "--results", str(tmp_path))
         assert code == 2
         assert err.count("\n") == 1
         for word in (slug, f"gmbench data import {slug}", "sample", "GMBENCH_HUB_NAMESPACE", "hf auth login"):

@@ -329,7 +329,7 @@ class TestCommands:
         read = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=True)
         assert read.stdout == "56\n"
 
-        run = ("run", "--method", "mccloskey18", "--dataset", "gm-cifar10", "--out", str(tmp_path / "results"))
+        run = ("run", "--method", "mccloskey18", "--dataset", "gm-cifar10", "--results", str(tmp_path / "results"))
         code, _, err = gmbench("there", *run, HF_HUB_OFFLINE="1")
         assert code == 2
         assert err.splitlines()[-1].startswith("gmbench: gm-cifar10 is not in the cache, and HF_HUB_OFFLINE is set")
@@ -366,7 +366,7 @@ def test_the_paper_on_a_partial_gm_chq(gmbench, hub: Hub, tmp_path: Path) -> Non
     imported = ("data", "import", "gm-chq", "--from", str(origin), "--manifold-share", "0.25", "--workers", "1")
     assert gmbench("here", *imported)[0] == 0
     assert gmbench("here", "data", "push", "gm-chq")[0] == 0
-    run = ("--dataset", "gm-chq", "--device", "cpu", "--set", "epochs=1", "--out", str(tmp_path / "results"))
+    run = ("--dataset", "gm-chq", "--device", "cpu", "--set", "epochs=1", "--results", str(tmp_path / "results"))
     for method, given in [
         ("manifpt-ssl", ()),
         ("manifpt-rgb", ("--set", "network=resnet50", "--set", "pretrained=false", "--set", "batch_size=2")),

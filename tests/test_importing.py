@@ -533,7 +533,9 @@ class TestNew:
         assert card.resolution == 32
         assert "my-set" in command("list", "datasets")[1]
         assert "β model+" in command("info", "my-set")[1]
-        code, out, _ = command("run", "--method", "mccloskey18", "--dataset", "my-set", "--out", str(tmp_path / "r"))
+        code, out, _ = command(
+            "run", "--method", "mccloskey18", "--dataset", "my-set", "--results", str(tmp_path / "r")
+        )
         assert code == 0
 
     def test_a_card_survives_toml(self, tmp_path: Path) -> None:
@@ -581,7 +583,18 @@ def test_transfer_between_two_imported_datasets(command, tmp_path: Path) -> None
         assert command("data", "import", slug, "--from", str(tmp_path / slug), "--workers", "1")[0] == 0
     out = str(tmp_path / "results")
     for method, given in (("mccloskey18", ()), ("manifpt-rgb", ("--set", "epochs=1"))):
-        asked = ("transfer", "--method", method, "--train", "gm-cifar10", "--test", "gm-celeba", *given, "--out", out)
+        asked = (
+            "transfer",
+            "--method",
+            method,
+            "--train",
+            "gm-cifar10",
+            "--test",
+            "gm-celeba",
+            *given,
+            "--results",
+            out,
+        )
         code, printed, err = command(*asked)
         assert code == 0, err
         assert "fitted on gm-cifar10, tested on gm-celeba" in printed

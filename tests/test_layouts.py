@@ -350,7 +350,9 @@ class TestSplits:
         assert len(dataset["train"]) == len(dataset["val"]) == 0
         assert len(dataset["test"]) + len(dataset["manifold"]) == sum(report.images.values())
         assert {check.name: check.passed for check in audit_dataset(card, Cache(), Progress()).checks}["sources"]
-        code, _, err = command("run", "--method", "mccloskey18", "--dataset", "mine", "--out", str(tmp_path / "out"))
+        code, _, err = command(
+            "run", "--method", "mccloskey18", "--dataset", "mine", "--results", str(tmp_path / "out")
+        )
         assert (code, err.count("\n")) == (2, 1)
         assert "mine is for testing only. Test on it what is fitted on another dataset: gmbench transfer" in err
 

@@ -99,7 +99,7 @@ class TestAttribution:
 
     def page(self, results: Path) -> str:
         """Built from the records so far."""
-        return build_pages(results.parent)["attribution.md"]
+        return build_pages(results)["attribution.md"]
 
     def test_the_tied_group_is_bold_and_the_rest_is_not(self, results: Path) -> None:
         """110 and 109 right of 120 cannot be told apart; 40 right is worse than both."""
@@ -184,7 +184,7 @@ class TestAttribution:
         write(results, "durall20", right(60))
         write(results, "manifpt-rgb", right(120), setting="released-code")
         assert len(read_entries(results)) == 2
-        for page in build_pages(results.parent).values():
+        for page in build_pages(results).values():
             assert "released-code" not in page
             assert "100.0" not in page
 
@@ -275,13 +275,13 @@ class TestTransfer:
     def test_rows_in_both_directions_beside_the_accuracy_at_home(self, results: Path) -> None:
         """At home, 90 right are all `real` and `blurred` and a quarter of `noisy`; its others are taken for `real`."""
         self.pair(results)
-        page = build_pages(results.parent)["transfer.md"]
+        page = build_pages(results)["transfer.md"]
         there, back = page.split("### Fitted on two, tested on one")
         assert row(there, "durall20")[1:] == ["**25.0**", row(there, "durall20")[2], "62.5", "-37.5", "1"]
         assert row(back, "durall20")[3:5] == ["-", "-"]
         assert "2 sources: `real` and `noisy`. 80 test images; chance is 50.0 %." in there
-        assert "durall20" in build_pages(results.parent)["attribution.md"]
-        assert "to-two" not in build_pages(results.parent)["attribution.md"]
+        assert "durall20" in build_pages(results)["attribution.md"]
+        assert "to-two" not in build_pages(results)["attribution.md"]
 
     def test_among_fewer_sources_the_answer_is_the_likeliest_of_these(self, results: Path) -> None:
         """An image of `noisy` taken for `blurred`, and for `noisy` next, is right where `blurred` is no answer."""
@@ -348,7 +348,7 @@ class TestNMI:
         """Gaps of 0.3 and 0.32 are; 0.3 and -0.1 are not; no gap is none; one seed has no spread."""
         for seed, of_seed in enumerate(scores):
             write(results, "manifpt-rgb", right(60), seed=seed, nmi=alignment(*of_seed))
-        page = build_pages(results.parent)["nmi.md"]
+        page = build_pages(results)["nmi.md"]
         assert row(page, "manifpt-rgb")[1] == cell
         assert "last nonlinearity (3) ↑" in page
         assert f"in {cells} cells" in page
@@ -358,7 +358,7 @@ class TestNMI:
         for seed in (0, 1):
             write(results, "manifpt-rgb", right(60), seed=seed, nmi=alignment(0.5, 0.2))
             write(results, "durall20", right(60), seed=seed, nmi=alignment(0.2, 0.1))
-        page = build_pages(results.parent)["nmi.md"]
+        page = build_pages(results)["nmi.md"]
         assert (
             "0.300 for the best of `methods/`, `manifpt-rgb`, and 0.100 for the best of `baselines/`, `durall20`"
             in page
@@ -374,7 +374,7 @@ class TestSignificance:
         write(results, "durall20", right(120))
         write(results, "manifpt-rgb", right(60))
         write(results, "mccloskey18", right(59))
-        page = build_pages(results.parent)["significance.md"]
+        page = build_pages(results)["significance.md"]
         assert row(page, "durall20")[1:] == ["+50.0*", "+50.8*"]
         assert row(page, "manifpt-rgb")[1:] == ["-", "+0.8"]
         assert "With these seeds, the tests separate 2 of 3 pairs; of new seeds nothing is known" in page
@@ -386,7 +386,7 @@ class TestSignificance:
             write(results, "durall20", right(first), seed=seed)
             write(results, "manifpt-rgb", right(second), seed=seed)
             write(results, "mccloskey18", right(third), seed=seed)
-        page = build_pages(results.parent)["significance.md"]
+        page = build_pages(results)["significance.md"]
         assert row(page, "durall20")[1:] == ["+42.5*", "+75.6**"]
         assert row(page, "manifpt-rgb")[1:] == ["-", "+33.1*"]
         assert "the tests separate 3 of 3 pairs; with new seeds 1." in page
@@ -397,7 +397,7 @@ class TestSignificance:
             for method, n in (("durall20", 90), ("manifpt-rgb", 60), ("mccloskey18", 30)):
                 write(results, method, right(n), seed=seed)
         write(results, "dzanic20", right(50))
-        page = build_pages(results.parent)["significance.md"]
+        page = build_pages(results)["significance.md"]
         assert "The 3 methods (without `dzanic20`, for want of records) differ on 4 blocks" in page
         assert "chi-square 8.0" in page
         ranks = page.split("Mean rank")[1]
@@ -407,7 +407,7 @@ class TestSignificance:
         """Two methods are not ranked."""
         write(results, "durall20", right(90))
         write(results, "manifpt-rgb", right(60))
-        assert "Too few records" in build_pages(results.parent)["significance.md"]
+        assert "Too few records" in build_pages(results)["significance.md"]
 
 
 class TestDatasets:
@@ -465,7 +465,7 @@ class TestPaper:
     def test_figures_stand_beside_those_made_here(self, results: Path) -> None:
         """A dataset with records has a column for them; methods without one, a dash; other datasets, no column."""
         write(results, "manifpt-rgb", right(60), dataset="gm-ffhq")
-        page = build_pages(results.parent)["paper.md"]
+        page = build_pages(results)["paper.md"]
         here = page.split("### gm-ffhq")[1]
         assert row(here, "manifpt-rgb")[1:] == ["65.3 ± 0.1", "50.0", "50.1", "5.0"]
         assert row(here, "durall20")[1:] == ["60.9 ± 0.3", "-", "37.9", "-"]
@@ -494,7 +494,7 @@ class TestReading:
         content["scores"][evaluator][field] = change(content["scores"][evaluator][field])
         path.write_text(json.dumps(content))
         with pytest.raises(RecordError, match=rf"scores\.{evaluator}\.{field}") as error:
-            write_pages(results.parent)
+            write_pages(results, results.parent)
         assert str(path) in str(error.value)
         assert not list(results.parent.glob("*.md"))
 
@@ -531,7 +531,7 @@ class TestReading:
             write(results, method, right(60, start=seed), seed=seed)
         for method, seed in reversed(runs):
             write(other, method, right(60, start=seed), seed=seed)
-        assert build_pages(results.parent) == build_pages(other.parent)
+        assert build_pages(results) == build_pages(other)
 
     def test_seeds_are_in_the_order_of_their_numbers(self, results: Path) -> None:
         """10 comes after 2."""
@@ -547,17 +547,17 @@ class TestCheck:
     def test_fresh_pages_pass(self, command, results: Path) -> None:  # type: ignore[no-untyped-def]
         """Exit code 0, and nothing is said."""
         write(results, "durall20", right(60))
-        write_pages(results.parent)
-        assert command("leaderboard", "--check", "--folder", str(results.parent)) == (0, "", "")
+        write_pages(results, results.parent)
+        assert command("leaderboard", "--check", "--results", str(results)) == (0, "", "")
 
     def test_stale_pages_are_named_and_left_alone(self, command, results: Path) -> None:  # type: ignore[no-untyped-def]
         """A line for each page that was edited, lacks a record or is missing; exit code 1."""
         write(results, "durall20", right(60))
-        pages = {path.name: path for path in write_pages(results.parent)}
+        pages = {path.name: path for path in write_pages(results, results.parent)}
         pages["paper.md"].write_text("edited")
         pages["nmi.md"].unlink()
         write(results, "mccloskey18", right(50))
-        code, out, _ = command("leaderboard", "--check", "--folder", str(results.parent))
+        code, out, _ = command("leaderboard", "--check", "--results", str(results))
         assert code == 1
         named = [Path(line.split()[0]).name for line in out.splitlines()]
         assert sorted(named) == ["attribution.md", "nmi.md", "paper.md", "significance.md"]

@@ -229,9 +229,9 @@ class TestLeaderboard:
 
     def test_the_pages_have_every_entry_and_are_the_same_every_time(self, board: Path) -> None:
         """Byte for byte, and no matter where the folder is."""
-        pages = write_pages(board)
+        pages = write_pages(board / "results", board)
         first = [page.read_bytes() for page in pages]
-        write_pages(board)
+        write_pages(board / "results", board)
         assert [page.read_bytes() for page in pages] == first
         text = first[0].decode()
         for part in (
@@ -264,7 +264,7 @@ class TestLeaderboard:
         """A row is its records; nothing is left of the method."""
         for path in (board / "results").glob("*/*/mccloskey18"):
             shutil.rmtree(path)
-        lines = write_pages(board)[0].read_text().splitlines()
+        lines = write_pages(board / "results", board)[0].read_text().splitlines()
         assert not any("mccloskey18" in line for line in lines)
         assert any(line.startswith("| `durall20`") for line in lines)
 
@@ -277,7 +277,7 @@ class TestTampering:
     def refused(self, board: Path, *words: str) -> None:
         """Pages cannot be written, and the message has these words."""
         with pytest.raises(RecordError) as error:
-            write_pages(board)
+            write_pages(board / "results", board)
         for word in words:
             assert word in str(error.value)
         assert not (board / "attribution.md").exists()

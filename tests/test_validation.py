@@ -158,6 +158,18 @@ def test_test_images_are_named(folder: Path, case: str, words: str) -> None:
     assert named in wrong(folder)
 
 
+def test_the_summary_comes_first(command, results: Path, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """How many are wrong is the first line; `--quiet` shows nothing else but these."""
+    right = folder.parent / ("1" if folder.name == "0" else "0")
+    edit(folder, "identity", "random_state", value=5)
+    for options, shown in (((), True), (("--quiet",), False)):
+        code, out, _ = command("validate", str(folder.parent), *options)
+        lines = out.splitlines()
+        assert (code, lines[0].partition(",")[0]) == (1, "2 records")
+        assert any(line.startswith("WRONG") and line.endswith(folder.name) for line in lines)
+        assert any(line.startswith("ok") and line.endswith(right.name) for line in lines) == shown
+
+
 def test_seeds_of_different_code_do_not_share_a_row(results: Path, folder: Path) -> None:
     """Old records stay valid history, but only among themselves."""
     edit(folder, "identity", "method_sha256", value="0" * 64)

@@ -218,7 +218,10 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         table.add_row(source, f"{accuracy.recall[source]:.0%}", spread)
     console.print()
     console.print(table, highlight=False)
-    console.print(f"\nrecord: {outcome.folder / 'record.json'}", highlight=False, soft_wrap=True)
+    spent = ", ".join(f"{name} {seconds:.0f}" for name, seconds in record.seconds.items())
+    memory = "" if record.peak_memory_mib is None else f", {record.peak_memory_mib:,} MiB of memory at most"
+    console.print(f"\ndone in {sum(record.seconds.values()):.0f} s ({spent}){memory}", highlight=False)
+    console.print(f"record: {outcome.folder / 'record.json'}", highlight=False, soft_wrap=True)
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
@@ -452,22 +455,23 @@ def print_checked(console: Console, checked: Sequence[Checked]) -> None:
     console.print(f"\n{len(checked)} checked, {verdict}", highlight=False)
 
 
-def print_validated(console: Console, validated: Sequence[Validated]) -> None:
-    """A line per record, and one for each thing that is wrong or worth knowing.
+def print_validated(console: Console, validated: Sequence[Validated], quiet: bool = False) -> None:
+    """How many records there are and how many are wrong, then a line per record with what is wrong or worth knowing.
 
-    Of many records, those of which there is nothing to say are counted, a line per row of the leaderboard.
+    Of many records, those of which there is nothing to say are counted, a line per row of the leaderboard. `quiet`:
+    only those that are wrong.
     """
-    quiet = [of_record for of_record in validated if of_record.ok and not of_record.warnings]
-    if len(validated) > MANY:
-        for row, n in Counter(os.path.relpath(Path(of_record.folder).parent) for of_record in quiet).items():
-            console.print(f"ok  {row}: {n}", highlight=False, soft_wrap=True)
+    wrong, warned = (sum(map(bool, said)) for said in zip(*((r.problems, r.warnings) for r in validated), strict=True))
+    about = f", {warned} with warnings, which need nothing of you if the method is not yours" if warned else ""
+    console.print(f"{len(validated)} records, {wrong} wrong{about}", highlight=False, soft_wrap=True)
+    right = [of_record for of_record in validated if of_record.ok and not of_record.warnings]
     for of_record in validated:
-        if of_record in quiet and len(validated) > MANY:
+        if (quiet and of_record.ok) or (of_record in right and len(validated) > MANY):
             continue
         lines = [f"{'ok' if of_record.ok else 'WRONG'}  {os.path.relpath(of_record.folder)}"]
         lines += [f"  {problem}" for problem in of_record.problems]
         lines += [f"  warning: {warning}" for warning in of_record.warnings]
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-    wrong, warned = (sum(map(bool, said)) for said in zip(*((r.problems, r.warnings) for r in validated), strict=True))
-    about = f", {warned} with warnings, which need nothing of you if the method is not yours" if warned else ""
-    console.print(f"\n{len(validated)} records, {wrong} wrong{about}", highlight=False, soft_wrap=True)
+    if len(validated) > MANY and not quiet:
+        for row, n in Counter(os.path.relpath(Path(of_record.folder).parent) for of_record in right).items():
+            console.print(f"ok  {row}: {n}", highlight=False, soft_wrap=True)

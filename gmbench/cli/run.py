@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gmbench.cli.options import (
+    OWN_RESULTS,
     RUN,
     Changes,
     Device,
@@ -40,11 +41,11 @@ def run(
     set_: Changes = None,
     device: Device = "auto",
     precision: Precision = PrecisionName.single,
-    out: Results = Path("results"),
+    results: Results = OWN_RESULTS,
     json: Json = False,
 ) -> None:
     """Fit a method on a dataset, attribute the test images, and leave a record of the scores."""
-    _perform(method, dataset, setting, seed, set_, device, precision, out)
+    _perform(method, dataset, setting, seed, set_, device, precision, results)
 
 
 @app.command(rich_help_panel=RUN)
@@ -56,13 +57,13 @@ def transfer(
     set_: Changes = None,
     device: Device = "auto",
     precision: Precision = PrecisionName.single,
-    out: Results = Path("results"),
+    results: Results = OWN_RESULTS,
     json: Json = False,
 ) -> None:
     """Fit a method on one dataset and attribute another one's test images, over the sources that both have."""
     from gmbench.protocol.settings import TRANSFER
 
-    _perform(method, train, TRANSFER + test, seed, set_, device, precision, out)
+    _perform(method, train, TRANSFER + test, seed, set_, device, precision, results)
 
 
 @app.command(rich_help_panel=RUN)
@@ -79,7 +80,7 @@ def sweep(
     device: Device = "auto",
     precision: Precision = PrecisionName.single,
     jobs: Jobs = 1,
-    out: Results = Path("results"),
+    results: Results = OWN_RESULTS,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -104,10 +105,10 @@ def sweep(
     where = resolve_device(device)
     runs = list(matrix(chosen_methods, chosen_datasets, chosen_settings, seeds, where, precision.value))
     if dry_run:
-        planned = plan(runs, out)
+        planned = plan(runs, results)
         emit({"runs": planned}, lambda console: print_planned(console, planned))
         return
-    swept = perform_all(runs, out, progress(), jobs)
+    swept = perform_all(runs, results, progress(), jobs)
     emit(swept, lambda console: print_swept(console, swept))
     if swept.failed:
         raise typer.Exit(1)
@@ -163,7 +164,7 @@ def _perform(
     set_: list[str] | None,
     device: str,
     precision: PrecisionName,
-    out: Path,
+    results: Path,
 ) -> None:
     from gmbench.data.cards import find_dataset
     from gmbench.protocol.settings import find_setting
@@ -178,6 +179,6 @@ def _perform(
     from gmbench.support.device import resolve_device
 
     asked = Run(found_method, card, setting, seed, given, resolve_device(device), precision.value)
-    outcome = perform(asked, out, progress())
+    outcome = perform(asked, results, progress())
     document = {"folder": outcome.folder, "was_there": outcome.was_there, "record": outcome.record}
     emit(document, lambda console: print_outcome(console, outcome))

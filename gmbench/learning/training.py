@@ -113,7 +113,7 @@ def train_classifier(
         order.bit_generator.state = values["order"]
         accuracies, best, seconds = values["accuracies"], values["best"], values["seconds"]
 
-    with context.progress.phase("training", options.epochs * steps) as phase:
+    with context.progress.phase("training steps", options.epochs * steps) as phase:
         phase.advance(len(accuracies) * steps)
         started = time.monotonic() - seconds
         for epoch in range(len(accuracies), options.epochs):

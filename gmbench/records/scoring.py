@@ -103,10 +103,11 @@ def score(
     """
     answers = Answers(probabilities, features, labels, sources, choices)
     try:
-        found = {
-            evaluator.name: evaluator.function(answers)
-            for evaluator in progress.track(EVALUATORS, "evaluating", len(EVALUATORS))
-        }
+        found = {}
+        with progress.phase("evaluating", len(EVALUATORS)) as phase:
+            for evaluator in EVALUATORS:
+                found[evaluator.name] = evaluator.function(answers)
+                phase.advance(1, evaluator.name)
     except ValueError as error:
         raise MethodError(f"embed: {error}.") from error
     return Scores(**found)

@@ -10,7 +10,7 @@ import numpy as np
 from gmbench.data.cards import ROLES, DatasetCard
 from gmbench.data.dataset import load_dataset
 from gmbench.errors import ParameterError, RecordError
-from gmbench.leaderboard.pages import RESULTS, update_pages
+from gmbench.leaderboard.pages import update_pages
 from gmbench.protocol.settings import find_setting
 from gmbench.records.command import command_of
 from gmbench.records.identity import identity_of
@@ -21,7 +21,7 @@ from gmbench.records.store import probabilities_problem, record_folder, write_re
 from gmbench.registry import Method
 from gmbench.runs.environment import environment
 from gmbench.runs.sweep import Swept
-from gmbench.submissions.submit import Submitted, _to_commit
+from gmbench.submissions.submit import Submitted, _to_commit, require_fitness
 from gmbench.support.cache import Cache
 from gmbench.support.files import ensure_writable
 from gmbench.support.progress import Progress
@@ -35,7 +35,7 @@ def submit_predictions(
     dataset: DatasetCard,
     setting: str,
     seed: int,
-    leaderboards: Path,
+    results: Path,
     progress: Progress,
 ) -> Submitted:
     """Scores probabilities that somebody hands in, and leaves a record that says so.
@@ -45,13 +45,14 @@ def submit_predictions(
             probabilities for each source; each row sums to 1.
 
     Raises:
-        ParameterError: the method has code, which is then to be run.
+        ParameterError: the method has code, which is then to be run, or its card or README is not fit to be proposed.
         RecordError: an image is missing, there twice, a stranger or out of order; a column is missing or unknown; or
             rows are no probabilities. Nothing is written.
     """
     if method.card.attributor is not None:
         raise ParameterError(f"{method.slug} has code, so it is run: gmbench submit {method.slug}")
-    ensure_writable(leaderboards / RESULTS)
+    require_fitness(method)
+    ensure_writable(results)
     loaded = load_dataset(dataset, Cache(), progress)
     roles = find_setting(setting).images(loaded, seed, Cache(), progress)
     test, sources = roles.test, list(roles.test.sources)
@@ -82,8 +83,8 @@ def submit_predictions(
         predictions_sha256="",
         predictions_only=True,
     )
-    write_record(record_folder(leaderboards / RESULTS, identity), record, test.ids, test.labels, probabilities)
-    return Submitted(Swept(ran=1), update_pages(leaderboards), _to_commit(method, leaderboards))
+    write_record(record_folder(results, identity), record, test.ids, test.labels, probabilities)
+    return Submitted(Swept(ran=1), update_pages(results, results.parent), _to_commit(method, results.parent))
 
 
 def read_submission(path: Path, ids: np.ndarray, sources: Sequence[str]) -> np.ndarray:
