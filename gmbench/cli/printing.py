@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from gmbench.evaluators.significance import NewSeeds, PairedDifference
     from gmbench.records.comparison import Comparison
     from gmbench.records.scoring import Evaluation
+    from gmbench.runs.asking import Asked
+    from gmbench.runs.models import Model
     from gmbench.runs.reproduce import Rerun
     from gmbench.runs.runner import Outcome
     from gmbench.runs.sweep import Planned, Swept
@@ -222,6 +224,57 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     memory = "" if record.peak_memory_mib is None else f", {record.peak_memory_mib:,} MiB of memory at most"
     console.print(f"\ndone in {sum(record.seconds.values()):.0f} s ({spent}){memory}", highlight=False)
     console.print(f"record: {outcome.folder / 'record.json'}", highlight=False, soft_wrap=True)
+
+
+def print_model(console: Console, model: Model) -> None:
+    """What was fitted, how well it did on validation images, and how to ask it."""
+    kept = model.kept
+    console.print(
+        f"\n[bold]{kept.identity.entry}[/bold], fitted on [bold]{kept.identity.dataset}[/bold], "
+        f"{kept.identity.setting}, seed {kept.identity.seed}: {len(kept.identity.sources)} sources\n",
+        highlight=False,
+    )
+    facts = _facts()
+    facts.add_row("validation accuracy", f"{kept.val_accuracy:.1%}")
+    facts.add_row("temperature", f"{kept.temperature:.2f}")
+    facts.add_row(
+        "unknown", f"below a probability of {kept.threshold:.2f}, which {kept.refused:.1%} of known images are"
+    )
+    console.print(facts, highlight=False)
+    console.print(f"\nNow: gmbench attribute IMAGE --model {model.folder}", highlight=False, soft_wrap=True)
+
+
+def print_answers(console: Console, model: Model, asked: Asked, verdict: Mapping[str, float] | None) -> None:
+    """A line per image: source, the three most probable ones, evidence; what could not be read; the verdict on all."""
+    table = Table("image", "source", "probability", "next", "generated : real", box=None, pad_edge=False)
+    for answer in asked.answers:
+        first, *others = answer.ranked[:3]
+        name = Path(answer.name).name if len(asked.answers) > 1 else answer.name
+        table.add_row(
+            Text(name),
+            answer.source if answer.known else f"{answer.source} ({first[0]}?)",
+            f"{first[1]:.0%}" + (f", {answer.agreement:.0%} of crops" if answer.agreement < 1 else ""),
+            ", ".join(f"{source} {probability:.0%}" for source, probability in others),
+            f"10^{answer.log10_generated:+.1f}",
+        )
+    console.print(table, highlight=False)
+    changed = Counter(change for answer in asked.answers for change in answer.changes)
+    for change, n in changed.items():
+        console.print(f"{change}: {n:,} image{'s' if n > 1 else ''}", highlight=False)
+    for path, why in asked.refused.items():
+        console.print(Text(f"not attributed: {path}: {why}"), soft_wrap=True)
+    console.print(
+        f"\nProbabilities are calibrated on validation images of {model.kept.identity.dataset} and hold for images "
+        "of its sources alone. generated : real is how many times more probable the image is if it was generated. "
+        "No evidence against a person: docs/models.md.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if verdict is not None:
+        ranked = sorted(verdict.items(), key=lambda item: -item[1])[:3]
+        said = ", ".join(f"{source} {probability:.1%}" for source, probability in ranked)
+        about = f"If all {len(asked.answers)} are of one origin, and independent given it"
+        console.print(f"\n{about}: {said}.", highlight=False, soft_wrap=True)
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
