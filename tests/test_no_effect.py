@@ -25,7 +25,7 @@ def another(parameter: Parameter, value: Value) -> Value:
         return next(choice for choice in parameter.choices if choice != value)
     if isinstance(value, bool):
         return not value
-    return f"{value}/no/such/file" if isinstance(value, str) else value + 1
+    return f"{value}/no/such/file" if isinstance(value, str) else value + 2
 
 
 def holding(method: Method, name: str, case: Mapping[str, Value]) -> dict[str, Value]:
