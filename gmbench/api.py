@@ -194,7 +194,7 @@ def to_frame(records: Iterable[Record]) -> pandas.DataFrame:
             "dataset": identity.dataset,
             "setting": identity.setting,
             "method": identity.entry,
-            "seed": identity.repetition,
+            "seed": identity.seed,
         }
         for group, scores in record.scores.model_dump().items():
             for name, value in (scores or {}).items():

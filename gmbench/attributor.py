@@ -34,7 +34,7 @@ class RunContext:
 
     Attributes:
         manifold: real images that are in no other role: the stand-in for the data manifold.
-        seed: decides everything random that the method does.
+        random_state: decides everything random that the method does; follows from the user's seed and the names.
         device: where to compute, as torch names it (`cpu`, `cuda`, `cuda:1`, `mps`).
         cache: for work that other runs can share, such as projections.
         scratch: a folder for checkpoints of this very fit. It is kept, and shared by runs that differ in nothing but
@@ -46,7 +46,7 @@ class RunContext:
     """
 
     manifold: ImageSet
-    seed: int
+    random_state: int
     device: str
     cache: Cache
     scratch: Path

@@ -92,7 +92,7 @@ class _Trial:
         with TemporaryDirectory() as folder:
             again = _fitted(self.method, self.parameters, self.images, Path(folder)).predict_proba(self.test)
         assert np.array_equal(again, self.probabilities), (
-            "the same seed must give the same answer; everything random must come from context.seed"
+            "the same seed must give the same answer; everything random must come from context.random_state"
         )
 
     def kept_in_scratch(self) -> None:

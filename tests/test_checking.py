@@ -71,7 +71,7 @@ class TestNew:
         assert command("new", "my-method", "--out", str(tmp_path))[0] == 0
         folder = tmp_path / "my_method"
         check_constructor(find_method(str(folder)))
-        asked = ("--dataset", "tiny", "--set", "epochs=1", "--device", "cpu", "--out", str(tmp_path / "results"))
+        asked = ("--dataset", "tiny", "--set", "epochs=1", "--device", "cpu", "--results", str(tmp_path / "results"))
         assert command("run", "--method", str(folder), *asked)[0] == 0
         fill_in(folder)
         assert all(finding.ok for finding in findings(folder).values())
@@ -129,6 +129,9 @@ class TestReading:
         [
             ("from gmbench.runs.runner import perform", "gmbench.runs.runner is not for methods"),
             ("from gmbench.data.dataset import load_dataset", "gmbench.data.dataset is not for methods"),
+            ("from gmbench import load_dataset", "gmbench.load_dataset is not for methods"),
+            ("from gmbench import run", "gmbench.run is not for methods"),
+            ("import gmbench; gmbench.read_records", "gmbench is not for methods"),
             ("from gmbench.data import parquet", "gmbench.data.parquet is not for methods"),
             ("import gmbench.records.integrity", "gmbench.records.integrity is not for methods"),
             ("from gmbench.learning.network_attributor import _hidden", "_hidden is private"),
@@ -220,7 +223,7 @@ class TestTrying:
         found = findings(method_in(tmp_path / "random", code))
         assert "default 1.0 on the card, 2.0 in the constructor" in found["constructor"].message
         assert not found["contract"].ok
-        assert "everything random must come from context.seed" in found["tiny run"].message
+        assert "everything random must come from context.random_state" in found["tiny run"].message
 
     def test_a_network_whose_seed_is_no_seed(self, tmp_path: Path) -> None:
         """Drawn from the system: the contract says so. Always the same: the tiny run does."""
@@ -228,7 +231,7 @@ class TestTrying:
         folder = tmp_path / "my_method"
         code = (folder / "__init__.py").read_text()
         for seed, check_name, words in (
-            ("int.from_bytes(os.urandom(4))", "contract", "everything random must come from context.seed"),
+            ("int.from_bytes(os.urandom(4))", "contract", "everything random must come from context.random_state"),
             ("0", "tiny run", "another seed gave the same predictions"),
         ):
             fit = (

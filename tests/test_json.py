@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-RECORD = ("run", "--method", "durall20", "--dataset", "tiny", "--device", "cpu", "--out")
+RECORD = ("run", "--method", "durall20", "--dataset", "tiny", "--device", "cpu", "--results")
 
 
 @pytest.fixture
@@ -32,8 +32,11 @@ def record(command, only_tiny: None, tmp_path: Path) -> Path:  # type: ignore[no
         (("audit", "tiny"), "checks"),
         (("evaluate", "{record}"), None),
         (("validate", "{record}"), "records"),
-        (("sweep", "--methods", "durall20", "--settings", "clean", "--seeds", "1", "--out", "{results}"), "were_there"),
-        (("sweep", "--methods", "durall20", "--seeds", "1", "--out", "{results}", "--dry-run"), "runs"),
+        (
+            ("sweep", "--methods", "durall20", "--settings", "clean", "--seeds", "1", "--results", "{results}"),
+            "were_there",
+        ),
+        (("sweep", "--methods", "durall20", "--seeds", "1", "--results", "{results}", "--dry-run"), "runs"),
         (("check", "durall20"), None),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -95,7 +98,7 @@ def test_what_a_dry_run_would_do(command, record: Path, tmp_path: Path) -> None:
         "clean,few-shot-10",
         "--seeds",
         "2",
-        "--out",
+        "--results",
         str(tmp_path),
     )
     code, out, _ = command(*asked, "--dry-run")

@@ -30,12 +30,12 @@ pytestmark = pytest.mark.usefixtures("only_tiny")
 
 @pytest.fixture(scope="module")
 def honest(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Records of a method, two repetitions: do not change them, copy them."""
+    """Records of a method, two seeds: do not change them, copy them."""
     home = tmp_path_factory.mktemp("honest")
     with pytest.MonkeyPatch.context() as patch:
         use_catalogue(patch, tiny_folder.parent)
-        for repetition in (0, 1):
-            asked = Run(find_method("mccloskey18"), make_card(), "clean", repetition)
+        for seed in (0, 1):
+            asked = Run(find_method("mccloskey18"), make_card(), "clean", seed)
             perform(asked, home / "results", Progress(), Cache(home / "cache"))
     return home / "results"
 
@@ -100,7 +100,7 @@ def test_many_records_have_a_line_per_row(capsys: pytest.CaptureFixture[str]) ->
         (("scores", "fdr"), None, "predictions_only"),
         (("identity", "dataset_revision"), "f" * 40, "identity.dataset_revision"),
         (("identity", "roles_sha256"), "f" * 64, "identity.roles_sha256"),
-        (("identity", "seed"), 5, "identity.seed"),
+        (("identity", "random_state"), 5, "identity.random_state"),
         (("identity", "parameters"), {"C": 3.0}, "identity.parameters"),
         (("identity", "setting"), "laundered", "'identity'"),
         (("command",), "gmbench run --method durall20 --dataset tiny --setting clean --seed 0", "'command'"),
@@ -158,7 +158,19 @@ def test_test_images_are_named(folder: Path, case: str, words: str) -> None:
     assert named in wrong(folder)
 
 
-def test_repetitions_of_different_code_do_not_share_a_row(results: Path, folder: Path) -> None:
+def test_the_summary_comes_first(command, results: Path, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """How many are wrong is the first line; `--quiet` shows nothing else but these."""
+    right = folder.parent / ("1" if folder.name == "0" else "0")
+    edit(folder, "identity", "random_state", value=5)
+    for options, shown in (((), True), (("--quiet",), False)):
+        code, out, _ = command("validate", str(folder.parent), *options)
+        lines = out.splitlines()
+        assert (code, lines[0].partition(",")[0]) == (1, "2 records")
+        assert any(line.startswith("WRONG") and line.endswith(folder.name) for line in lines)
+        assert any(line.startswith("ok") and line.endswith(right.name) for line in lines) == shown
+
+
+def test_seeds_of_different_code_do_not_share_a_row(results: Path, folder: Path) -> None:
     """Old records stay valid history, but only among themselves."""
     edit(folder, "identity", "method_sha256", value="0" * 64)
     assert wrong(folder) == ""

@@ -41,7 +41,7 @@ class Durall20(FeatureAttributor):
         grey = (image @ GREY for image in pixels)
         return profile_as_code(grey, self.length) if self.variant == "code" else profile_as_paper(grey)
 
-    def candidates(self, seed: int) -> list:
+    def candidates(self, random_state: int) -> list:
         return [SVC(kernel=self.classifier, C=self.C, gamma=self.gamma, break_ties=True)]
 
 

@@ -75,11 +75,11 @@ class Marra19(Attributor):
         if self.exemplars < len(train.sources):
             raise ParameterError(f"exemplars: {len(train.sources)} sources need as many, got {self.exemplars}.")
         self.device_, self.size_ = context.device, train.require(train.size).size
-        steps = self._steps(train.sources, context.seed)
+        steps = self._steps(train.sources, context.random_state)
         self.order_ = np.concatenate(steps)
         class_of, step_of = np.argsort(self.order_), np.repeat(np.arange(len(steps)), [len(step) for step in steps])
         labels, val_labels = class_of[train.labels], class_of[val.labels]
-        torch.manual_seed(context.seed)
+        torch.manual_seed(context.random_state)
         self.network_ = network = self._new_network(train[step_of[labels] == 0], len(steps[0]))
 
         exemplars: list[np.ndarray] = []

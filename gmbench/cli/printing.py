@@ -145,7 +145,7 @@ def print_import(console: Console, card: DatasetCard, folder: Path, report: Repo
         console.print(Text(f"set aside: {n:,} {reason} (see {folder / 'quarantine.jsonl'})"), soft_wrap=True)
     for line in report.warnings:
         console.print(Text(f"warning: {line}."), soft_wrap=True)
-    sources = len(report.images) - 1
+    sources = len(report.images)
     console.print(
         f"\n{card.slug}: {sum(report.images.values()):,} images, {sources} of {len(card.sources)} sources: {folder}",
         highlight=False,
@@ -159,8 +159,8 @@ def print_import_check(console: Console, card: DatasetCard, report: Report) -> N
     for line in report.warnings:
         console.print(Text(f"warning: {line}."), soft_wrap=True)
     images = sum(n for _, n in report.matched.values())
-    sources = len({source for source, _ in report.matched.values()}) - 1
-    line = f"{card.slug}: {images:,} images would be read, of real and {sources} of {len(card.sources)} sources, at "
+    sources = len({source for source, _ in report.matched.values()})
+    line = f"{card.slug}: {images:,} images would be read, of {sources} of {len(card.sources)} sources, at "
     console.print(Text(f"\n{line}{card.resolution}x{card.resolution}. Nothing was written."), soft_wrap=True)
 
 
@@ -193,7 +193,7 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         place = f"fitted on [bold]{identity.dataset}[/bold], tested on [bold]{identity.tested_on}[/bold]"
     console.print(
         f"\n[bold]{identity.entry}[/bold] {place}, "
-        f"seed {identity.repetition}{' (this very run was recorded before)' if outcome.was_there else ''}\n",
+        f"seed {identity.seed}{' (this very run was recorded before)' if outcome.was_there else ''}\n",
         highlight=False,
     )
     scores = Table("score", "value", "", box=None, pad_edge=False)
@@ -219,7 +219,10 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         table.add_row(source, f"{accuracy.recall[source]:.0%}", spread)
     console.print()
     console.print(table, highlight=False)
-    console.print(f"\nrecord: {outcome.folder / 'record.json'}", highlight=False, soft_wrap=True)
+    spent = ", ".join(f"{name} {seconds:.0f}" for name, seconds in record.seconds.items())
+    memory = "" if record.peak_memory_mib is None else f", {record.peak_memory_mib:,} MiB of memory at most"
+    console.print(f"\ndone in {sum(record.seconds.values()):.0f} s ({spent}){memory}", highlight=False)
+    console.print(f"record: {outcome.folder / 'record.json'}", highlight=False, soft_wrap=True)
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
@@ -390,7 +393,7 @@ def _print_dataset(console: Console, card: DatasetCard) -> None:
         f"{card.resolution}x{card.resolution} pixels",
     )
     console.print(facts, highlight=False)
-    for name, source in card.sources.items():
+    for name, source in card.generators.items():
         facts = _facts()
         for field in ("family", "paper", "code", "checkpoint", "licence", "sample"):
             if value := getattr(source, field):
@@ -454,22 +457,23 @@ def print_checked(console: Console, checked: Sequence[Checked]) -> None:
     console.print(f"\n{len(checked)} checked, {verdict}", highlight=False)
 
 
-def print_validated(console: Console, validated: Sequence[Validated]) -> None:
-    """A line per record, and one for each thing that is wrong or worth knowing.
+def print_validated(console: Console, validated: Sequence[Validated], quiet: bool = False) -> None:
+    """How many records there are and how many are wrong, then a line per record with what is wrong or worth knowing.
 
-    Of many records, those of which there is nothing to say are counted, a line per row of the leaderboard.
+    Of many records, those of which there is nothing to say are counted, a line per row of the leaderboard. `quiet`:
+    only those that are wrong.
     """
-    quiet = [of_record for of_record in validated if of_record.ok and not of_record.warnings]
-    if len(validated) > MANY:
-        for row, n in Counter(os.path.relpath(Path(of_record.folder).parent) for of_record in quiet).items():
-            console.print(f"ok  {row}: {n}", highlight=False, soft_wrap=True)
+    wrong, warned = (sum(map(bool, said)) for said in zip(*((r.problems, r.warnings) for r in validated), strict=True))
+    about = f", {warned} with warnings, which need nothing of you if the method is not yours" if warned else ""
+    console.print(f"{len(validated)} records, {wrong} wrong{about}", highlight=False, soft_wrap=True)
+    right = [of_record for of_record in validated if of_record.ok and not of_record.warnings]
     for of_record in validated:
-        if of_record in quiet and len(validated) > MANY:
+        if (quiet and of_record.ok) or (of_record in right and len(validated) > MANY):
             continue
         lines = [f"{'ok' if of_record.ok else 'WRONG'}  {os.path.relpath(of_record.folder)}"]
         lines += [f"  {problem}" for problem in of_record.problems]
         lines += [f"  warning: {warning}" for warning in of_record.warnings]
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-    wrong, warned = (sum(map(bool, said)) for said in zip(*((r.problems, r.warnings) for r in validated), strict=True))
-    about = f", {warned} with warnings, which need nothing of you if the method is not yours" if warned else ""
-    console.print(f"\n{len(validated)} records, {wrong} wrong{about}", highlight=False, soft_wrap=True)
+    if len(validated) > MANY and not quiet:
+        for row, n in Counter(os.path.relpath(Path(of_record.folder).parent) for of_record in right).items():
+            console.print(f"ok  {row}: {n}", highlight=False, soft_wrap=True)

@@ -53,7 +53,7 @@ class NetworkAttributor(Attributor):
         assert val.labels is not None
         self.device_, self.size_ = context.device, train.size
         inputs, val_inputs = self.training_inputs(train.require(self.size_)), self.inputs(val.require(self.size_))
-        torch.manual_seed(context.seed)
+        torch.manual_seed(context.random_state)
         self.network_ = self.new_network(train, inputs).to(context.device)
         options = self.training_options()
         result = train_classifier(self.network_, inputs, train.labels, val_inputs, val.labels, options, context)

@@ -100,8 +100,8 @@ def train_classifier(
     optimizer = _optimizer(learned, options)
     schedule = _Schedule(optimizer, options, steps)
     model, fabric_optimizer = fabric.setup(network, optimizer)
-    order = np.random.default_rng(context.seed)
-    torch.manual_seed(context.seed)
+    order = np.random.default_rng(context.random_state)
+    torch.manual_seed(context.random_state)
 
     accuracies: list[float] = []
     best: dict[str, Any] = {"epoch": 0, "score": (-1.0, 0.0), "network": None}
@@ -116,7 +116,7 @@ def train_classifier(
         order.bit_generator.state = values["order"]
         accuracies, best, seconds = values["accuracies"], values["best"], values["seconds"]
 
-    with context.progress.phase("training", options.epochs * steps) as phase:
+    with context.progress.phase("training steps", options.epochs * steps) as phase:
         phase.advance(len(accuracies) * steps)
         started = time.monotonic() - seconds
         for epoch in range(len(accuracies), options.epochs):

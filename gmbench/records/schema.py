@@ -20,7 +20,7 @@ from gmbench.evaluators.nmi import Alignment
 from gmbench.protocol.settings import SETTINGS, TRANSFER
 from gmbench.support.schema import Line, Slug, Strict
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LONGEST_CHANGES = 120
 ROUNDING = 1e-9
 Role = Annotated[str, StringConstraints(pattern=r"^(manifold|train|val|test)$")]
@@ -96,8 +96,8 @@ class Identity(Strict):
     method_sha256: str
     parameters: dict[str, bool | int | float | str]
     given: dict[str, bool | int | float | str]
-    repetition: NonNegativeInt
-    seed: int
+    seed: NonNegativeInt
+    random_state: int
     sources: list[Line] = Field(min_length=2)
     harness_sha256: str
     evaluators_sha256: dict[str, str]

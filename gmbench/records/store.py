@@ -18,8 +18,8 @@ RECORD, PREDICTIONS = "record.json", "predictions.parquet"
 
 
 def record_folder(results: Path, identity: Identity) -> Path:
-    """Where the record of a run is kept below `results`: dataset, setting, entry, repetition."""
-    return results / identity.dataset / identity.setting / identity.entry / str(identity.repetition)
+    """Where the record of a run is kept below `results`: dataset, setting, entry, seed."""
+    return results / identity.dataset / identity.setting / identity.entry / str(identity.seed)
 
 
 def record_folders(path: Path) -> list[Path]:
@@ -148,7 +148,7 @@ def _as_text(record: Record) -> str:
 
 
 def all_records(results: Path) -> Iterator[tuple[Path, Record]]:
-    """Every record below `results` with its folder, ordered by dataset, setting, method and repetition.
+    """Every record below `results` with its folder, ordered by dataset, setting, method and seed.
 
     Raises:
         RecordError: one is damaged, or does not lie where its identity says.

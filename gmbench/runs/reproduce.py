@@ -81,7 +81,7 @@ def rerun(folder: Path, device: str, progress: Progress) -> Rerun:
             method,
             find_dataset(identity.dataset),
             identity.setting,
-            identity.repetition,
+            identity.seed,
             identity.given,
             device,
             identity.precision,

@@ -1,4 +1,4 @@
-"""One run: (method, dataset, setting, repetition) to a record."""
+"""One run: (method, dataset, setting, seed) to a record."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gmbench.attributor import Attributor, RunContext
+from gmbench.attributor import Attributor, RunContext, check_features, check_probabilities
 from gmbench.data.cards import ROLES, DatasetCard
 from gmbench.data.dataset import Dataset, load_dataset
 from gmbench.errors import CannotRunError, MethodError
 from gmbench.protocol.settings import Roles, find_setting
 from gmbench.records.command import command_of
+from gmbench.records.identity import identity_of
 from gmbench.records.schema import SCHEMA_VERSION, Identity, Record
 from gmbench.records.scoring import OF_FEATURES, OF_PREDICTIONS, design_choices, keep_features, score
 from gmbench.records.store import RECORD, read_record, record_folder, write_record
 from gmbench.registry import Method, ObjectMethod
 from gmbench.runs.environment import environment, forget_peak_memory, package_versions, peak_memory_mib
 from gmbench.support.cache import Cache
-from gmbench.support.digests import evaluator_sha256, harness_sha256
+from gmbench.support.digests import harness_sha256
 from gmbench.support.files import ensure_writable
 from gmbench.support.parameters import Value
 from gmbench.support.progress import Progress
-from gmbench.support.seeds import seed_from
 
 if TYPE_CHECKING:
     from gmbench.manifold.encoders import Encoder
-from gmbench.attributor import check_features, check_probabilities
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Run:
     method: Method
     dataset: DatasetCard
     setting: str = "clean"
-    repetition: int = 0
+    seed: int = 0
     given: Mapping[str, Value] | None = None
     device: str = "cpu"
     precision: str = "32-true"
@@ -72,8 +71,22 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
     ensure_writable(results)
     forget_peak_memory()
     dataset = load_dataset(run.dataset, cache, progress)
-    roles = setting.images(dataset, run.repetition, cache, progress)
-    identity = _identity(run, dataset, roles, parameters)
+    roles = setting.images(dataset, run.seed, cache, progress)
+    identity = identity_of(
+        dataset,
+        roles,
+        run.setting,
+        run.seed,
+        method=run.method.slug,
+        method_sha256=run.method.source_sha256,
+        scored_by=OF_PREDICTIONS + OF_FEATURES,
+        device=run.device,
+        parameters=parameters,
+        defaults=run.method.parameters({}),
+        harness_sha256=harness_sha256(),
+        packages=package_versions(),
+        precision=run.precision,
+    )
     folder = record_folder(results, identity)
     ensure_writable(folder)
     if (folder / RECORD).exists():
@@ -90,7 +103,9 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
     made_in = environment(run.device)
     scratch = _scratch(cache, identity, roles)
     encoder = _encoder_of(dataset)
-    context = RunContext(roles.manifold, identity.seed, run.device, cache, scratch, progress, encoder, run.precision)
+    context = RunContext(
+        roles.manifold, identity.random_state, run.device, cache, scratch, progress, encoder, run.precision
+    )
     probabilities, features, seconds = _measure(attributor, roles, context)
     training = _report_of(attributor)
     assert roles.test.labels is not None
@@ -148,7 +163,7 @@ def _scratch(cache: Cache, identity: Identity, roles: Roles) -> Path:
     """The folder of what is fitted: named by all that decides it, and not by what it is tested on."""
     decides = identity.model_dump(
         include={
-            "method", "method_sha256", "parameters", "seed", "sources", "harness_sha256", "packages", "device",
+            "method", "method_sha256", "parameters", "random_state", "sources", "harness_sha256", "packages", "device",
             "precision",
         }
     )  # fmt: skip
@@ -156,30 +171,6 @@ def _scratch(cache: Cache, identity: Identity, roles: Roles) -> Path:
     folder = cache.path("fits", **decides, **images)
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def _identity(run: Run, dataset: Dataset, roles: Roles, parameters: dict[str, Value]) -> Identity:
-    usual = run.method.parameters({})
-    return Identity(
-        dataset=run.dataset.slug,
-        dataset_revision=dataset.revision,
-        roles_sha256=dataset.roles_sha256,
-        setting=run.setting,
-        tested_on=roles.tested_on.card.slug if roles.tested_on else None,
-        tested_revision=roles.tested_on.revision if roles.tested_on else None,
-        method=run.method.slug,
-        method_sha256=run.method.source_sha256,
-        parameters=parameters,
-        given={name: value for name, value in parameters.items() if value != usual[name]},
-        repetition=run.repetition,
-        seed=seed_from(run.dataset.slug, run.method.slug, run.repetition),
-        sources=list(roles.test.sources),
-        harness_sha256=harness_sha256(),
-        evaluators_sha256={name: evaluator_sha256(name) for name in OF_PREDICTIONS + OF_FEATURES},
-        packages=package_versions(),
-        device=run.device,
-        precision=run.precision,
-    )
 
 
 def _difference(before: Identity, now: Identity) -> str:

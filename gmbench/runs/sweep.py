@@ -1,4 +1,4 @@
-"""Many runs: the missing cells of a matrix of methods, datasets, settings and repetitions."""
+"""Many runs: the missing cells of a matrix of methods, datasets, settings and seeds."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def sweep(runs: Sequence[Run], results: Path, progress: Progress, jobs: int = 1)
 
     Args:
         jobs: how many processes run at a time, each with its share of the processor's cores and, on the device
-            `cuda`, with one GPU, in turn. Runs of one method, dataset and repetition share fits, and so a process.
+            `cuda`, with one GPU, in turn. Runs of one method, dataset and seed share fits, and so a process.
     """
     swept = Swept()
     endings = _one_by_one(runs, results, progress) if jobs == 1 else _in_processes(runs, results, progress, jobs)
@@ -91,10 +91,10 @@ def matrix(
     device: str,
     precision: str = "32-true",
 ) -> Iterator[Run]:
-    """All runs, the first repetition of each before the second of any; no dataset is transferred to itself."""
-    for repetition, dataset, setting, method in product(range(seeds), datasets, settings, methods):
+    """All runs, the first seed of each before the second of any; no dataset is transferred to itself."""
+    for seed, dataset, setting, method in product(range(seeds), datasets, settings, methods):
         if setting != TRANSFER + dataset.slug:
-            yield Run(method, dataset, setting, repetition, None, device, precision)
+            yield Run(method, dataset, setting, seed, None, device, precision)
 
 
 def plan(runs: Sequence[Run], results: Path) -> list[Planned]:
@@ -104,11 +104,11 @@ def plan(runs: Sequence[Run], results: Path) -> list[Planned]:
 
 def _record_of(run: Run, results: Path) -> Path:
     entry = entry_name(run.method.slug, run.given or {}, run.precision)
-    return results / run.dataset.slug / run.setting / entry / str(run.repetition) / RECORD
+    return results / run.dataset.slug / run.setting / entry / str(run.seed) / RECORD
 
 
 def _name(run: Run) -> str:
-    return f"{run.method.slug} {run.dataset.slug} {run.setting} {run.repetition}"
+    return f"{run.method.slug} {run.dataset.slug} {run.setting} {run.seed}"
 
 
 def _one_by_one(runs: Sequence[Run], results: Path, progress: Progress) -> Iterator[Ended]:
@@ -152,7 +152,7 @@ def _in_processes(runs: Sequence[Run], results: Path, progress: Progress, jobs: 
     """How the runs end, as they do. A process that is killed takes the runs with it that are not over yet."""
     groups: dict[tuple[str, str, int], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.method.slug, run.dataset.slug, run.repetition), []).append(run)
+        groups.setdefault((run.method.slug, run.dataset.slug, run.seed), []).append(run)
     context = multiprocessing.get_context("spawn")
     gpus: SimpleQueue[str] = context.SimpleQueue()
     for worker in range(jobs):

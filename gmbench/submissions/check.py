@@ -138,7 +138,7 @@ def write_slice(path: Path, progress: Progress) -> np.ndarray:
 
     card = next(card for card in dataset_cards().values() if card.embedded)
     dataset = load_dataset(card, Cache(), progress)
-    arrays: dict[str, Any] = {"sources": np.array(card.classes), "card": np.array(card.model_dump_json())}
+    arrays: dict[str, Any] = {"sources": np.array(card.sources), "card": np.array(card.model_dump_json())}
     for role in ROLES:
         images = dataset[role]
         assert images.labels is not None
@@ -146,7 +146,7 @@ def write_slice(path: Path, progress: Progress) -> np.ndarray:
             np.concatenate(
                 [
                     np.flatnonzero(images.labels == label)[: PER_SOURCE.get(role, MANIFOLD)]
-                    for label in range(len(card.classes))
+                    for label in range(len(card.sources))
                 ]
             )
         )

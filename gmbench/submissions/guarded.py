@@ -243,13 +243,15 @@ def _tiny_run(method: Method, given: Mapping[str, Value], home: Path, guard: Gua
         differ = int((answers[0] != answers[1]).any(axis=1).sum())
         raise AssertionError(
             f"the same seed gave other predictions for {differ} of {len(test)} images; everything random must come "
-            "from context.seed."
+            "from context.random_state."
         )
     ignored = ""
     if np.array_equal(answers[0], answers[2]):
         if isinstance(attributor, gmbench.learning.network_attributor.NetworkAttributor):
-            raise AssertionError("another seed gave the same predictions; weights must be drawn from context.seed.")
-        ignored = "; another seed gives the same predictions, so repetitions say nothing of chance"
+            raise AssertionError(
+                "another seed gave the same predictions; weights must be drawn from context.random_state."
+            )
+        ignored = "; another seed gives the same predictions, so seeds say nothing of chance"
     return f"{seconds:.1f} s, {memory if memory is not None else '?'} MiB at most{_with(given, ', ')}{ignored}"
 
 
