@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import SOURCES, image_set, make_images
+from scipy.interpolate import interp1d
 
 from gmbench.attributor import RunContext
 from gmbench.attributors.durall20 import Durall20, profile_as_code, profile_as_paper, ring_means
@@ -110,6 +111,20 @@ class TestDurall20:
         images = make_images("real", 2, 3)
         assert Durall20("code").features(images).shape == (2, 20)
         assert Durall20("paper").features(images).shape == (2, 16)
+
+    def test_released_profiles_are_as_long_as_asked(self) -> None:
+        """Twenty rings become eighty by scipy's cubic interpolation from 0 to 80, first and last ring as they were."""
+        grey = np.random.default_rng(2).integers(0, 256, (3, 32, 32))
+        short, long = profile_as_code(grey, 80), profile_as_code(grey, 80, always=True)
+        between = interp1d(np.linspace(0, 80, 20), short, kind="cubic", axis=1)(np.linspace(0, 80, 80))
+        np.testing.assert_allclose(long, between, rtol=1e-9)
+
+    def test_released_grey_is_rounded(self) -> None:
+        """Red of 0 and 1 is grey of 0 and 0.299, which is black: a profile of nothing, all ones."""
+        pixels = np.zeros((1, 32, 32, 3), np.uint8)
+        pixels[..., 0] = np.random.default_rng(3).integers(0, 2, (32, 32))
+        np.testing.assert_allclose(Durall20("released").features(pixels), np.ones((1, 80)), rtol=1e-9)
+        assert np.abs(Durall20("code").features(pixels) - 1).max() > 0.1
 
 
 class TestManiFPT:
