@@ -142,7 +142,7 @@ def test_the_command_line_says_so_in_one_line(  # type: ignore[no-untyped-def]
 ) -> None:
     """Exit code 2, nothing but one line that names both, and no record."""
     changes = [word for change in given for word in ("--set", change)]
-    asked = ("run", "--method", slug, "--dataset", "gm-garments", *changes, "--out", str(tmp_path / "results"))
+    asked = ("run", "--method", slug, "--dataset", "gm-garments", *changes, "--results", str(tmp_path / "results"))
     code, out, err = command(*asked)
     assert (code, out) == (2, "")
     assert err == f"gmbench: parameter '{named[0]}' of {slug} has no effect with {named[1]}. Leave it out.\n"
