@@ -61,9 +61,10 @@ class MethodCard(Strict):
 
     @property
     def decisive(self) -> str:
-        """What of the card decides results, as JSON: the class, the parameters but for their meanings, the variants."""
+        """What of the card decides results, as JSON: the class, the parameters but for their words, the variants."""
+        words = {"meaning", "no_effect_with"}
         parameters = {
-            name: each.model_dump(exclude={"meaning"}, exclude_defaults=True) for name, each in self.parameters.items()
+            name: each.model_dump(exclude=words, exclude_defaults=True) for name, each in self.parameters.items()
         }
         variants = {slug: variant.fixed for slug, variant in self.methods.items()}
         return json.dumps([self.attributor, parameters, variants], sort_keys=True)
@@ -92,7 +93,8 @@ class Method:
         """All parameters: defaults, then what the slug fixes, then what the user gave.
 
         Raises:
-            ParameterError: a parameter does not exist, is fixed, or has a value that is not allowed.
+            ParameterError: a parameter does not exist, is fixed, has a value that is not allowed, or has no effect
+                with the values of others.
         """
         known = self.card.parameters
         values = {name: parameter.parse(name, parameter.default) for name, parameter in known.items()}
@@ -100,9 +102,13 @@ class Method:
         for name, value in given.items():
             if name not in known:
                 raise ParameterError(str(NotFoundError.of(f"parameter of {self.slug}", name, known)))
+            if name not in self.fixed:
+                values[name] = known[name].parse(name, value)
+        for name in given:
+            if (case := known[name].idle_with(values)) is not None:
+                raise ParameterError(f"parameter '{name}' of {self.slug} has no effect with {case}. Leave it out.")
             if name in self.fixed:
                 raise ParameterError(f"parameter '{name}' is fixed to '{self.fixed[name]}' in {self.slug}.")
-            values[name] = known[name].parse(name, value)
         return values
 
     def build(self, parameters: Mapping[str, Value]) -> Attributor:
@@ -237,6 +243,7 @@ def _read_methods(folder: Path, module: str | None, name: str | None = None) -> 
         raise DataError(f"method card {path} is not TOML: {error}") from error
     except ValidationError as error:
         raise DataError(f"method card {path}: {first_problem(error)}") from error
+    _check_cases(card, path)
     if not card.methods:
         slug = folder.name.replace("_", "-")
         yield Method(slug, card.title, card, folder, module, {}, name or slug)
@@ -244,6 +251,23 @@ def _read_methods(folder: Path, module: str | None, name: str | None = None) -> 
         if unknown := set(variant.fixed) - set(card.parameters):
             raise DataError(f"method card {path}: {slug} fixes '{min(unknown)}', which is not a parameter.")
         yield Method(slug, variant.title, card, folder, module, variant.fixed, name or slug)
+
+
+def _check_cases(card: MethodCard, path: Path) -> None:
+    """Raises DataError if a parameter is said to have no effect with what cannot be."""
+    for name, parameter in card.parameters.items():
+        for case in parameter.no_effect_with:
+            if not case or name in case:
+                raise DataError(f"method card {path}: 'no_effect_with' of '{name}' must name other parameters.")
+            for other, value in case.items():
+                if other not in card.parameters:
+                    raise DataError(
+                        f"method card {path}: '{name}' has no effect with '{other}', which is not a parameter."
+                    )
+                try:
+                    card.parameters[other].parse(other, value)
+                except ParameterError as error:
+                    raise DataError(f"method card {path}: 'no_effect_with' of '{name}': {error}") from error
 
 
 def _method_in_folder(folder: Path) -> Method:

@@ -22,6 +22,7 @@ from gmbench.protocol.settings import SETTINGS
 from gmbench.records.scoring import Compared
 from gmbench.registry import Method, methods
 from gmbench.support.cache import cache_folder, kept_sizes
+from gmbench.support.parameters import written
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -421,7 +422,8 @@ def _print_method(console: Console, method: Method) -> None:
     for name, parameter in method.card.parameters.items():
         if name not in method.fixed:
             allowed = " | ".join(parameter.choices) or parameter.type
-            table.add_row(name, allowed, str(parameter.default), parameter.meaning)
+            idle = "".join(f"; no effect with {written(case)}" for case in parameter.no_effect_with)
+            table.add_row(name, allowed, str(parameter.default), parameter.meaning + idle)
     console.print(table, highlight=False)
 
 

@@ -32,11 +32,14 @@ class TrainingOptions:
 
     Attributes:
         epochs: at most so many.
-        weight_decay: decoupled from the gradient (AdamW); with 0 this is Adam.
+        weight_decay: of `adamw` decoupled from the gradient (with 0 this is Adam), of `sgd` a part of it.
+        betas: of `adamw`; the momentum of `sgd` is the first.
         schedule: of the learning rate: `cosine` falls to zero over all epochs, `constant` stays, `plateau` falls to a
-            tenth when validation accuracy has not risen by 0.001 for `patience` epochs.
-        patience: `cosine` and `constant` stop after so many epochs without a better one, `plateau` stops when the
-            learning rate falls below a hundredth of what it was; 0: never.
+            tenth when validation accuracy has not risen by 0.001 for `patience` epochs, `steps` after `milestones`.
+        patience: `plateau` stops when the learning rate falls below a hundredth of what it was, the others after so
+            many epochs without a better one; 0: never.
+        optimizer: `adamw` or `sgd`.
+        milestones: the epochs, from 1, after which `steps` falls to a tenth.
     """
 
     epochs: int
@@ -46,6 +49,8 @@ class TrainingOptions:
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: str = "cosine"
     patience: int = 0
+    optimizer: str = "adamw"
+    milestones: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,7 @@ def train_classifier(
     batch_size = min(options.batch_size, len(train))
     steps = max(STEPS_PER_EPOCH_AT_LEAST, math.ceil(len(train) / batch_size))
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        learned, lr=options.learning_rate, betas=options.betas, weight_decay=options.weight_decay
-    )
+    optimizer = _optimizer(learned, options)
     schedule = _Schedule(optimizer, options, steps)
     model, fabric_optimizer = fabric.setup(network, optimizer)
     order = np.random.default_rng(context.random_state)
@@ -167,14 +170,23 @@ def apply_network(
     return torch.cat(outputs).float().cpu().numpy()
 
 
+def _optimizer(learned: list[nn.Parameter], options: TrainingOptions) -> torch.optim.Optimizer:
+    rate, decay = options.learning_rate, options.weight_decay
+    if options.optimizer == "adamw":
+        return torch.optim.AdamW(learned, lr=rate, betas=options.betas, weight_decay=decay)
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(learned, lr=rate, momentum=options.betas[0], weight_decay=decay)
+    raise ParameterError(f"optimizer: expected adamw or sgd, got '{options.optimizer}'.")
+
+
 class _Schedule:
     """The learning rate, and when to stop, from step to step and from epoch to epoch."""
 
     LEAST_GAIN = 0.001
 
     def __init__(self, optimizer: torch.optim.Optimizer, options: TrainingOptions, steps: int) -> None:
-        if options.schedule not in ("cosine", "constant", "plateau"):
-            raise ParameterError(f"schedule: expected cosine, constant or plateau, got '{options.schedule}'.")
+        if options.schedule not in ("cosine", "constant", "plateau", "steps"):
+            raise ParameterError(f"schedule: expected cosine, constant, plateau or steps, got '{options.schedule}'.")
         self.optimizer, self.options, self.steps = optimizer, options, steps
         self.done, self.epochs_without, self.best, self.over = 0, 0, -1.0, False
 
@@ -190,6 +202,8 @@ class _Schedule:
             better = accuracy > self.best + self.LEAST_GAIN
         if better:
             self.best = accuracy
+        if self.options.schedule == "steps" and self.done // self.steps in self.options.milestones:
+            self._set(self.optimizer.param_groups[0]["lr"] / 10)
         self.epochs_without = 0 if better else self.epochs_without + 1
         if not self.options.patience or self.epochs_without < self.options.patience:
             return

@@ -199,7 +199,7 @@ def quick_parameters(method: Method) -> dict[str, Value]:
     declared = method.card.quick or {
         name: max(1, int(parameter.minimum or 1))
         for name, parameter in method.card.parameters.items()
-        if name.endswith("epochs") and parameter.type == "int"
+        if name.endswith("epochs") and parameter.type == "int" and parameter.idle_with(method.parameters({})) is None
     }
     return {name: value for name, value in declared.items() if name not in method.fixed}
 

@@ -7,6 +7,7 @@ from copy import copy
 from typing import Any, Self
 
 import numpy as np
+import torch
 
 from gmbench.attributor import RunContext
 from gmbench.data.images import ImageSet
@@ -20,6 +21,7 @@ from gmbench.manifold.projection import project
 from gmbench.manifold.rgb import RGB
 from gmbench.manifold.space import Space
 from gmbench.networks.attribution import AttributionNetwork, attribution_network, vector_network
+from gmbench.networks.resnet import cifar_resnet
 
 
 class Artifacts:
@@ -44,21 +46,25 @@ class ManiFPT(NetworkAttributor):
         self,
         space: str = "rgb",
         spectrum: str = "log1p magnitude",
+        neighbours: str = "own",
         network: str = "resnet20",
         pretrained: bool = True,
         weights: str = "",
         head: str = "mlp",
-        epochs: int = 15,
-        batch_size: int = 64,
-        learning_rate: float = 2e-3,
+        training: str = "short",
+        epochs: int = 0,
+        batch_size: int = 0,
+        learning_rate: float = 0.0,
         weight_decay: float = 5e-4,
     ) -> None:
         self.space = space
         self.spectrum = spectrum
+        self.neighbours = neighbours
         self.network = network
         self.pretrained = pretrained
         self.weights = weights
         self.head = head
+        self.training = training
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -73,23 +79,43 @@ class ManiFPT(NetworkAttributor):
     def inputs(self, images: ImageSet) -> Inputs:
         """Artifacts against the manifold; those in an encoder's space are kept, because encoding takes long."""
         space = self._space()
-        projections = project(images, self.manifold_, space, self.cache_, self.progress_, self.device_)
+        searched = RGB() if self.neighbours == "rgb" else space
+        projections = project(images, self.manifold_, searched, self.cache_, self.progress_, self.device_)
         artifacts = Artifacts(images, projections, self.manifold_, space)
         if self.space not in ("sl", "ssl"):
             return artifacts
-        decided_by = {"images": images.digest, "manifold": self.manifold_.digest, **space.describe()}
+        decided_by = {"images": images.digest, "manifold": self.manifold_.digest, "neighbours": self.neighbours}
+        decided_by |= space.describe()
         return Vectors.kept(artifacts, self.cache_, self.progress_, **decided_by)
 
     def new_network(self, train: ImageSet, inputs: Inputs) -> AttributionNetwork:
-        """One that standardises artifacts with their moments in training."""
+        """One that standardises artifacts with their moments in training, or the released one, which does not."""
+        if self._is_released:
+            channels = inputs.batch(np.arange(1)).shape[1]
+            body = cifar_resnet(channels, depth=20, convolved=True)
+            network = AttributionNetwork(body, 64, len(train.sources), torch.zeros(channels), torch.ones(channels))
+            return network.to(memory_format=torch.channels_last)
         mean, sd = moments_of(inputs)
         if self.space in ("sl", "ssl"):
             return vector_network(self.head, len(train.sources), mean, sd)
         return attribution_network(self.network, len(train.sources), mean, sd, self.pretrained, self.weights)
 
     def training_options(self) -> TrainingOptions:
-        """AdamW along a cosine."""
-        return TrainingOptions(self.epochs, self.batch_size, self.learning_rate, self.weight_decay)
+        """AdamW along a cosine, or the released code's SGD."""
+        if not self._is_released:
+            return TrainingOptions(
+                self.epochs or 15, self.batch_size or 64, self.learning_rate or 2e-3, self.weight_decay
+            )
+        epochs = self.epochs or 180
+        return TrainingOptions(
+            epochs,
+            self.batch_size or 36,
+            self.learning_rate or 0.1,
+            weight_decay=1e-4,
+            schedule="steps",
+            optimizer="sgd",
+            milestones=(epochs * 5 // 9, epochs * 5 // 6),
+        )
 
     def fit_report(self) -> dict[str, Any]:
         encoder = getattr(self, "encoder_", None)
@@ -126,6 +152,10 @@ class ManiFPT(NetworkAttributor):
         moved = copy(self)
         moved.manifold_ = manifold
         return moved
+
+    @property
+    def _is_released(self) -> bool:
+        return self.training == "released" and self.space in ("rgb", "freq")
 
     def _space(self) -> Space:
         if self.space in ("sl", "ssl"):
