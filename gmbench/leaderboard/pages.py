@@ -54,7 +54,11 @@ def update_pages(folder: Path) -> list[Path]:
 
 def _stale(folder: Path) -> dict[Path, str]:
     pages = {folder / name: text for name, text in build_pages(folder).items()}
-    return {path: text for path, text in pages.items() if not path.is_file() or path.read_bytes() != text.encode()}
+    return {
+        path: text
+        for path, text in pages.items()
+        if path.is_symlink() or not path.is_file() or path.read_bytes() != text.encode()
+    }
 
 
 def build_pages(folder: Path) -> dict[str, str]:
