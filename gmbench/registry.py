@@ -206,6 +206,7 @@ class ObjectMethod(Method):
 
         Raises:
             ParameterError: a parameter of its constructor is none of bool, int, float and str, or is not stored.
+            DataError: the name of its class gives no slug.
         """
         kind = type(attributor)
         slug = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).replace("_", "-").lower().strip("-")
