@@ -117,7 +117,10 @@ class TestLinks:
         (tmp_path / place).symlink_to(elsewhere)
         methods.cache_clear()
         try:
-            for asked in (("list", "methods"), ("check", "good"), ("run", "--method", "good", "--dataset", "tiny")):
+            code, out, _ = command("check", "good")
+            assert code == 1
+            assert f"{tmp_path / place} is a link" in out
+            for asked in (("list", "methods"), ("run", "--method", "good", "--dataset", "tiny")):
                 code, _, err = command(*asked)
                 assert (code, err.count("\n")) == (2, 1)
                 assert f"{tmp_path / place} is a link" in err
