@@ -2,8 +2,8 @@
 
 What there is: `datasets`, `methods`, `settings`, `find_method`. To do something: `load_dataset`, `run`, `fit`,
 `load_model`. What came out: `read_records`, `to_frame`, `compare`, `Record`. To write a method: `Attributor`,
-`NetworkAttributor`, `FeatureAttributor`, `RunContext`, `ImageSet`, `DatasetCard`, `Dataset`, `Space`. Numbers from plain
-arrays are in `gmbench.evaluators`, the contract test in `gmbench.testing`, what can go wrong in `gmbench.errors`.
+`NetworkAttributor`, `FeatureAttributor`, `RunContext`, `ImageSet`, `DatasetCard`, `Dataset`, `Space`. Numbers from
+plain arrays are in `gmbench.evaluators`, the contract test in `gmbench.testing`, what can go wrong in `gmbench.errors`.
 
 Nothing heavy is imported before it is used.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -161,21 +160,16 @@ def check_constructor(method: Method) -> None:
     Raises:
         AssertionError: they are not, or it does more; the message says in what.
     """
-    attributor = method.build(method.parameters({}))
-    signature = inspect.signature(type(attributor).__init__, eval_str=True).parameters
-    constructor = {name: argument for name, argument in signature.items() if name != "self"}
+    takes, stores = method.constructor()
     declared = method.card.parameters
-    assert set(constructor) == set(declared), (
-        f"method.toml declares {sorted(declared)}, the constructor takes {sorted(constructor)}"
+    assert set(takes) == set(declared), (
+        f"method.toml declares {sorted(declared)}, the constructor takes {sorted(takes)}"
     )
-    for name, argument in constructor.items():
-        kind, default = TYPES[declared[name].type], declared[name].parse(name, declared[name].default)
-        came = getattr(argument.annotation, "__name__", argument.annotation)
-        assert argument.annotation is kind, f"parameter '{name}': {kind.__name__} on the card, {came} in the code"
-        assert argument.default == default, (
-            f"parameter '{name}': default {default!r} on the card, {argument.default!r} in the constructor"
-        )
-    assert vars(attributor) == method.parameters({}), (
+    for name, (came, given) in takes.items():
+        kind, default = TYPES[declared[name].type].__name__, declared[name].parse(name, declared[name].default)
+        assert came == kind, f"parameter '{name}': {kind} on the card, {came} in the code"
+        assert given == default, f"parameter '{name}': default {default!r} on the card, {given!r} in the constructor"
+    assert stores == method.parameters({}), (
         "the constructor must store its parameters under their names, and nothing else"
     )
 

@@ -498,16 +498,17 @@ def print_diagnosis(console: Console, facts: dict[str, str]) -> None:
 
 def print_checked(console: Console, checked: Sequence[Checked]) -> None:
     """A line per finding."""
+    from gmbench.submissions.check import BRANCH
+
     for of_method in checked:
-        console.print(f"[bold]{of_method.method}[/bold]", highlight=False)
+        console.print(Text(of_method.method, style="bold"), soft_wrap=True)
         for finding in of_method.findings:
             line = f"  {'ok  ' if finding.ok else 'FAIL'}  {finding.check}"
-            console.print(
-                f"{line}: {finding.message}" if finding.message else line, highlight=False, markup=False, soft_wrap=True
-            )
+            console.print(Text(f"{line}: {finding.message}" if finding.message else line), soft_wrap=True)
     wrong = [of_method.method for of_method in checked if not of_method.ok]
     verdict = f"failed: {', '.join(wrong)}" if wrong else "all well"
-    console.print(f"\n{len(checked)} checked, {verdict}", highlight=False)
+    n = sum(of_method.method != BRANCH for of_method in checked)
+    console.print(Text(f"\n{n} checked, {verdict}"), soft_wrap=True)
 
 
 def print_validated(console: Console, validated: Sequence[Validated], quiet: bool = False) -> None:

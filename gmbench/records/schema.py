@@ -18,7 +18,7 @@ from gmbench.evaluators.detection import Detection
 from gmbench.evaluators.fdr import FDR
 from gmbench.evaluators.nmi import Alignment
 from gmbench.protocol.settings import SETTINGS, TRANSFER
-from gmbench.support.schema import Line, Slug, Strict
+from gmbench.support.schema import Line, Name, Slug, Strict
 
 SCHEMA_VERSION = 4
 LONGEST_CHANGES = 120
@@ -94,8 +94,8 @@ class Identity(Strict):
     tested_revision: str | None
     method: Slug
     method_sha256: str
-    parameters: dict[str, bool | int | float | str]
-    given: dict[str, bool | int | float | str]
+    parameters: dict[Name, bool | int | float | str]
+    given: dict[Name, bool | int | float | str]
     seed: NonNegativeInt
     random_state: int
     sources: list[Line] = Field(min_length=2)

@@ -23,6 +23,7 @@ from gmbench.records.integrity import (
 from gmbench.records.scoring import OF_FEATURES
 from gmbench.records.store import read_record, record_folder, record_folders
 from gmbench.registry import methods
+from gmbench.submissions.copies import copies
 from gmbench.support.digests import evaluator_sha256, harness_sha256
 from gmbench.support.schema import Strict
 
@@ -65,6 +66,12 @@ def validate(paths: Sequence[Path]) -> list[Validated]:
         found.append(member)
         problems[folder] += _problems(member)
         warnings[folder] += _warnings(member)
+    for path, other, is_problem in copies(found):
+        said = f"{path}: its predictions are those of {other}"
+        if is_problem:
+            problems[path.parent].append(f"{said}, which is of another method (field 'predictions_sha256').")
+        else:
+            warnings[path.parent].append(f"{said}: a method in which nothing is random, or a copy.")
     for _, row in groupby(sorted(found, key=row_of), key=row_of):
         members = list(row)
         if (problem := _said(check_row, members)) is not None:

@@ -23,7 +23,7 @@ from gmbench.data.cards import CARD, REAL, ROLES, DatasetCard
 from gmbench.data.folders import data_folder
 from gmbench.data.hub import FILE_NAMES
 from gmbench.data.importing.cards import card_toml
-from gmbench.data.importing.chunks import convert, parallel, pieces, read_index, shares
+from gmbench.data.importing.chunks import converted, pieces, read_index, shares
 from gmbench.data.importing.containers import ARCHIVES, is_archive
 from gmbench.data.importing.decoding import Options
 from gmbench.data.importing.history import unlike
@@ -251,7 +251,7 @@ def _import(
         }
     with progress.phase("decoding", total) as phase:
         jobs = ((piece, origin, work, options) for piece in pieces(origin, in_order, options.limit_per_source))
-        for number, (key, done) in parallel(convert, jobs, workers):
+        for number, (key, done) in converted(jobs, workers):
             keys[number] = key
             phase.advance(done)
 
