@@ -202,14 +202,19 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         chosen = record.training["val_accuracy"][epoch - 1]
         scores.add_row("validation accuracy", f"{chosen:.1%}", f"of epoch {epoch}, the best; choose parameters by this")
     detection, calibration = record.scores.detection, record.scores.calibration
+    generated = 1 - sum(accuracy.confusion[0]) / sum(map(sum, accuracy.confusion))
     scores.add_row(
-        "real or generated", f"{detection.auroc:.3f}", f"AUROC; average precision {detection.average_precision:.3f}"
+        "real or generated",
+        f"{detection.auroc:.3f}",
+        f"AUROC (chance 0.500); average precision {detection.average_precision:.3f} (chance {generated:.3f})",
     )
     scores.add_row("calibration error", f"{calibration.ece:.1%}", f"expected, over {calibration.bins} bins")
     if fdr is not None:
         scores.add_row(
             "FDR", f"{fdr.ratio:.2f}", f"± {fdr.sd:.2f} over {fdr.halvings} halvings, n = {fdr.n}, d = {fdr.d}"
         )
+    for name, why in record.scores.absent.items():
+        scores.add_row(name.upper(), "none", why)
     console.print(scores, highlight=False)
     table = Table("true source", "recall", "attributed to", box=None, pad_edge=False)
     for source, counts in zip(identity.sources, accuracy.confusion, strict=True):
@@ -300,6 +305,8 @@ def print_rerun(console: Console, again: Rerun) -> None:
         markup=False,
         soft_wrap=True,
     )
+    for problem in again.problems:
+        console.print(problem, highlight=False, markup=False, soft_wrap=True)
     verdict = "ok: the code gives what the record says" if again.holds else "WRONG: the code does not give this record"
     console.print(verdict, highlight=False)
 
