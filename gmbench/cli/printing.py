@@ -157,19 +157,23 @@ def print_import_check(console: Console, card: DatasetCard, report: Report) -> N
     _print_scan(console, report)
     for line in report.warnings:
         console.print(Text(f"warning: {line}."), soft_wrap=True)
-    images = sum(n for _, n in report.matched.values())
     sources = len({source for source, _ in report.matched.values()}) - 1
-    line = f"{card.slug}: {images:,} images would be read, of real and {sources} of {len(card.sources)} sources, at "
+    line = (
+        f"{card.slug}: {report.reads:,} images would be read, of real and {sources} of {len(card.sources)} sources, at "
+    )
     console.print(Text(f"\n{line}{card.resolution}x{card.resolution}. Nothing was written."), soft_wrap=True)
 
 
 def _print_scan(console: Console, report: Report) -> None:
     """Each folder with its source, and what is joined, ignored and missing."""
-    table = Table("folder", "source", "images", box=None, pad_edge=False)
-    if report.notes:
-        table.add_column("note")
+    table = Table(box=None, pad_edge=False)
+    # Folded and not cut, so that no two folders look alike.
+    for name in ("folder", "source", "images", *(["note"] if set(report.notes) & set(report.matched) else [])):
+        table.add_column(name, overflow="fold")
     for name, (source, n) in report.matched.items():
-        table.add_row(Text(name), source, f"{n:,}", *([Text(report.notes.get(name, ""))] if report.notes else []))
+        table.add_row(
+            Text(name), source, f"{n:,}", *([Text(report.notes.get(name, ""))] if len(table.columns) > 3 else [])
+        )
     console.print(table, highlight=False)
     for name, note in report.notes.items():
         if name not in report.matched:
