@@ -25,6 +25,7 @@ from gmbench.data.importing.decoding import ARRAYS, IMAGES, Refused
 from gmbench.data.importing.names import (
     Match,
     Matcher,
+    is_number,
     is_real_label,
     names_a_model,
     printable,
@@ -304,7 +305,7 @@ def _beside(matched: Match, parts: tuple[str, ...], paths: set[tuple[str, ...]])
 
 def _labelled(match: Matcher, parts: tuple[str, ...], label: str) -> Match:
     """What names and a label say together. A label is one more name; 0 is real, another number is not."""
-    if label and names_a_model(label):
+    if label and not is_number(label):
         return match((*parts, label))
     matched = match(parts)
     if not label:
@@ -371,9 +372,11 @@ def source_names(looked: Survey, real: str | None, labels: str | None = None) ->
         around = [place.folder, *(parent.as_posix() for parent in PurePosixPath(place.folder).parents)]
         mine = next((labelled[folder] for folder in around if folder in labelled), [])
         said = [label for label in (*mine, place.label) if label and names_a_model(label)]
-        names |= dict.fromkeys(said)
-        if not said or (by_folder and mine):
+        if not by_folder:
+            said += [label for label in (*mine, place.label) if says_only_generated(label)]
+        if (not said and not says_only_real(place.label, real)) or (by_folder and mine):
             paths.append(list(_without_splits(place, splits)))
+        names |= dict.fromkeys(said)
     paths = _below_wrappers(paths, real)
     names |= dict.fromkeys(path[0] for path in paths if path)
     return sorted(name for name in names if not says_only_real(name, real) and not says_no_source(name))
