@@ -225,12 +225,7 @@ def read_records(
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder of records. Expected one that `gmbench run --results` writes.")
-    wanted = {"dataset": dataset, "setting": setting, "method": method}
-    return [
-        record
-        for _, record in all_records(folder)
-        if all(value is None or getattr(record.identity, name) == value for name, value in wanted.items())
-    ]
+    return [record for _, record in all_records(folder, dataset, setting, method)]
 
 
 def to_frame(records: Iterable[Record]) -> pandas.DataFrame:

@@ -160,19 +160,21 @@ def print_import_check(console: Console, card: DatasetCard, report: Report) -> N
     _print_scan(console, report)
     for line in report.warnings:
         console.print(Text(f"warning: {line}."), soft_wrap=True)
-    images = sum(n for _, n in report.matched.values())
     sources = len({source for source, _ in report.matched.values()})
-    line = f"{card.slug}: {images:,} images would be read, of {sources} of {len(card.sources)} sources, at "
+    line = f"{card.slug}: {report.reads:,} images would be read, of {sources} of {len(card.sources)} sources, at "
     console.print(Text(f"\n{line}{card.resolution}x{card.resolution}. Nothing was written."), soft_wrap=True)
 
 
 def _print_scan(console: Console, report: Report) -> None:
     """Each folder with its source, and what is joined, ignored and missing."""
-    table = Table("folder", "source", "images", box=None, pad_edge=False)
-    if report.notes:
-        table.add_column("note")
+    table = Table(box=None, pad_edge=False)
+    # Folded and not cut, so that no two folders look alike.
+    for name in ("folder", "source", "images", *(["note"] if set(report.notes) & set(report.matched) else [])):
+        table.add_column(name, overflow="fold")
     for name, (source, n) in report.matched.items():
-        table.add_row(Text(name), source, f"{n:,}", *([Text(report.notes.get(name, ""))] if report.notes else []))
+        table.add_row(
+            Text(name), source, f"{n:,}", *([Text(report.notes.get(name, ""))] if len(table.columns) > 3 else [])
+        )
     console.print(table, highlight=False)
     for name, note in report.notes.items():
         if name not in report.matched:
@@ -205,14 +207,19 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         chosen = record.training["val_accuracy"][epoch - 1]
         scores.add_row("validation accuracy", f"{chosen:.1%}", f"of epoch {epoch}, the best; choose parameters by this")
     detection, calibration = record.scores.detection, record.scores.calibration
+    generated = 1 - sum(accuracy.confusion[0]) / sum(map(sum, accuracy.confusion))
     scores.add_row(
-        "real or generated", f"{detection.auroc:.3f}", f"AUROC; average precision {detection.average_precision:.3f}"
+        "real or generated",
+        f"{detection.auroc:.3f}",
+        f"AUROC (chance 0.500); average precision {detection.average_precision:.3f} (chance {generated:.3f})",
     )
     scores.add_row("calibration error", f"{calibration.ece:.1%}", f"expected, over {calibration.bins} bins")
     if fdr is not None:
         scores.add_row(
             "FDR", f"{fdr.ratio:.2f}", f"± {fdr.sd:.2f} over {fdr.halvings} halvings, n = {fdr.n}, d = {fdr.d}"
         )
+    for name, why in record.scores.absent.items():
+        scores.add_row(name.upper(), "none", why)
     console.print(scores, highlight=False)
     table = Table("true source", "recall", "attributed to", box=None, pad_edge=False)
     for source, counts in zip(identity.sources, accuracy.confusion, strict=True):
@@ -357,6 +364,8 @@ def print_rerun(console: Console, again: Rerun) -> None:
         markup=False,
         soft_wrap=True,
     )
+    for problem in again.problems:
+        console.print(problem, highlight=False, markup=False, soft_wrap=True)
     verdict = "ok: the code gives what the record says" if again.holds else "WRONG: the code does not give this record"
     console.print(verdict, highlight=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -49,10 +50,24 @@ def record_folders(path: Path) -> list[Path]:
         if place.is_symlink():
             raise _link_error(place)
     refuse_links(folder)
-    found = sorted(record.parent for record in folder.rglob(RECORD))
+    found = list(_folders_below(folder))
     if not found:
         raise NotFoundError(f"no record at {path}. Expected a record's folder, or a folder that holds some.")
     return found
+
+
+def _folders_below(folder: Path) -> Iterator[Path]:
+    """Every folder at any depth that has a record, in order. The one finder of records: what it finds is on the pages,
+    or an error to all commands alike."""
+    try:
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    except OSError as error:
+        raise RecordError(f"{folder} cannot be searched for records: {error.strerror}.") from error
+    if RECORD in names:
+        yield folder
+    for name in names:
+        if name != RECORD:
+            yield from _folders_below(folder / name)
 
 
 def read_record(folder: Path) -> Record:
@@ -167,17 +182,27 @@ def _as_text(record: Record) -> str:
     return json.dumps(record.model_dump(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def all_records(results: Path) -> Iterator[tuple[Path, Record]]:
+def all_records(
+    results: Path, dataset: str | None = None, setting: str | None = None, method: str | None = None
+) -> Iterator[tuple[Path, Record]]:
     """Every record below `results` with its folder, ordered by dataset, setting, method and seed.
+
+    Args:
+        dataset, setting, method: only those of one; None: of all. Others are not read, so none of them hides these.
 
     Raises:
         RecordError: one is damaged, or does not lie where its identity says, or there is a link among them.
     """
     refuse_links(results)
-    for path in sorted(results.glob(f"*/*/*/*/{RECORD}")):
-        folder = path.parent
+    for folder in _folders_below(results):
+        names = (*folder.relative_to(results).parts, "", "", "")
+        wanted = zip((dataset, setting, method), (*names[:2], names[2].partition("+")[0]), strict=True)
+        if any(asked is not None and asked != name for asked, name in wanted):
+            continue
         record = read_record(folder)
         expected = record_folder(results, record.identity)
         if expected != folder:
-            raise RecordError(f"{path} is the record of {expected.relative_to(results)} (field 'identity').")
+            raise RecordError(
+                f"{folder / RECORD} is the record of {expected.relative_to(results)} (field 'identity'). Move it there."
+            )
         yield folder, record

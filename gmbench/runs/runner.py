@@ -20,7 +20,7 @@ from gmbench.protocol.settings import Roles, find_setting
 from gmbench.records.command import command_of
 from gmbench.records.identity import identity_of
 from gmbench.records.schema import SCHEMA_VERSION, Identity, Record
-from gmbench.records.scoring import OF_FEATURES, OF_PREDICTIONS, design_choices, keep_features, score
+from gmbench.records.scoring import OF_FEATURES, OF_PREDICTIONS, absent_scores, design_choices, keep_features, score
 from gmbench.records.store import RECORD, read_record, record_folder, write_record
 from gmbench.registry import Method, ObjectMethod
 from gmbench.runs.environment import environment, forget_peak_memory, package_versions, peak_memory_mib
@@ -136,10 +136,12 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
         progress.say(f"{folder / RECORD} is of another {_difference(before.identity, identity)}; it will be replaced.")
 
     attributor, context = prepared.unfitted(cache, progress)
+    assert roles.test.labels is not None
+    for name, why in absent_scores(roles.test.labels, roles.test.sources).items():
+        progress.say(f"there will be no {name.upper()}: {why}.")
     made_in = environment(run.device)
     probabilities, features, seconds = _measure(attributor, roles, context)
     training = _report_of(attributor)
-    assert roles.test.labels is not None
     choices = design_choices((roles.tested_on or prepared.dataset).card, identity.sources)
     with _timed(seconds, "evaluate"):
         scores = score(probabilities, features, roles.test.labels, identity.sources, choices, progress)

@@ -71,7 +71,7 @@ def pieces(origin: Path, found: Iterable[Found], limit: int | None) -> Iterator[
     found = list(found)
     for one, most in zip(found, shares(found, limit), strict=True):
         place, left = one.place, most
-        names = _names_in(origin, place)
+        names = names_in(origin, place)
         alone = [name for name in names if _holds_many(name)]
         images = [name for name in names if not _holds_many(name)]
         groups = [tuple(images[start : start + PIECE]) for start in range(0, len(images), PIECE)]
@@ -109,7 +109,8 @@ def is_wanted(entry: os.DirEntry[str]) -> bool:
     return is_image(Path(entry.path)) if not suffix else suffix in IMAGES + ARRAYS
 
 
-def _names_in(origin: Path, place: Place) -> list[str]:
+def names_in(origin: Path, place: Place) -> list[str]:
+    """The files of images at a place: names in its folder, or paths in its archive."""
     if place.names is not None:
         return list(place.names)
     if place.archive:
@@ -134,7 +135,7 @@ def files_of_images(origin: Path, place: Place) -> Iterator[Path | io.BytesIO]:
     home = origin if origin.is_dir() else origin.parent
     with suppress(Refused, OSError), ExitStack() as stack:
         read = stack.enter_context(opened(home / place.archive)) if place.archive else None
-        for name in _names_in(home, place):
+        for name in names_in(home, place):
             if read is not None:
                 yield io.BytesIO(read(name))
             elif name.endswith(PARQUET):
