@@ -185,7 +185,7 @@ def _fitted(method: Method, parameters: Mapping[str, Value], images: ImageSet, f
     return method.build(parameters).fit(images[rank < 10], images[(rank >= 10) & (rank < 13)], context)
 
 
-def _encoder(kind: str) -> Encoder:
+def _encoder(kind: str, *choice: object, **named: object) -> Encoder:
     """An encoder that has learned nothing, which is enough to keep to the contract."""
     torch.manual_seed(len(kind))
     return Encoder().eval()

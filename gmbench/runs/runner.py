@@ -209,10 +209,10 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = round(time.perf_counter() - started, 2)
 
 
-def _encoder_of(dataset: Dataset) -> Callable[[str], Encoder]:
-    def encoder(kind: str) -> Encoder:
+def _encoder_of(dataset: Dataset) -> Callable[..., Encoder]:
+    def encoder(kind: str, *choice: Any, **named: Any) -> Encoder:
         from gmbench.manifold.encoders import find_encoder
 
-        return find_encoder(dataset.card, kind, dataset.folder)
+        return find_encoder(dataset.card, kind, dataset.folder, *choice, **named)
 
     return encoder

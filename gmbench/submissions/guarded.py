@@ -215,10 +215,10 @@ def _tiny_run(method: Method, given: Mapping[str, Value], home: Path, guard: Gua
         origin = f"slice of {card.slug}"
         return ImageSet.of(parts[f"{role}_pixels"], parts[f"{role}_ids"], sources, parts.get(f"{role}_labels"), origin)
 
-    def encoder(kind: str) -> Any:
+    def encoder(kind: str, *choice: Any, **named: Any) -> Any:
         from gmbench.manifold.encoders import find_encoder
 
-        return find_encoder(card, kind, card.folder)
+        return find_encoder(card, kind, card.folder, *choice, **named)
 
     parameters = method.parameters(given)
     if (reason := method.build(parameters).skip(card)) is not None:
