@@ -110,6 +110,7 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
         peak_memory_mib=peak_memory_mib(),
         predictions_sha256="",
         of_object=isinstance(run.method, ObjectMethod),
+        converged=run.method.is_converged(parameters) if _has_curve(training) else None,
     )
     record = write_record(folder, record, roles.test.ids, roles.test.labels, probabilities)
     return Outcome(record, folder, False)
@@ -200,6 +201,11 @@ def _report_of(attributor: Attributor) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise MethodError(f"fit_report must return what JSON can hold, with finite numbers: {error}.") from error
     return report
+
+
+def _has_curve(training: Mapping[str, Any]) -> bool:
+    """Whether the fit was a training of epochs, so that it can have been too short."""
+    return any(name.startswith("val_accuracy") for name in training)
 
 
 @contextmanager
