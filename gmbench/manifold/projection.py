@@ -7,6 +7,7 @@ are embedded block by block and queries batch by batch, so memory does not grow 
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from pathlib import Path
 
@@ -64,6 +65,15 @@ def project(
     code = [sha256_file(Path(path)) for path in (__file__, inspect.getfile(type(space)))]
     parts = {"images": images.digest, "manifold": manifold.digest, "code": code, **space.describe()}
     return cache.array("projections", lambda: _project(images, manifold, space, progress, device), **parts)
+
+
+def random_projection(images: ImageSet, manifold: ImageSet) -> np.ndarray:
+    """An index (n,) into the manifold for each image, which its id draws: what does the nearest image do that any
+    other would not? Never the image itself."""
+    drawn = np.array([int.from_bytes(hashlib.sha256(str(id).encode()).digest()[:8]) for id in images.ids], np.uint64)
+    index = (drawn % np.uint64(len(manifold))).astype(int)
+    is_self = manifold.ids[index] == images.ids
+    return np.where(is_self, (index + 1) % len(manifold), index)
 
 
 def _project(images: ImageSet, manifold: ImageSet, space: Space, progress: Progress, device: str) -> np.ndarray:
