@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from gmbench.manifold.projection import nearest
+from gmbench.manifold.neighbors import nearest
 
 QUERIES, REFERENCES, WIDTH = 2000, 10_000, 3072
 
