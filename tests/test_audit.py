@@ -271,8 +271,7 @@ class TestNear:
         """Parts that come in several blocks and batches give the same report as in one."""
         write(tmp_path / "tiny", fair_images())
         whole = audited(tmp_path / "tiny")
-        monkeypatch.setattr(gmbench.audit.duplicates, "BATCH", 7)
-        monkeypatch.setattr(gmbench.audit.duplicates, "BLOCK_BYTES", 1)
+        monkeypatch.setattr(gmbench.audit.duplicates, "BLOCK_BYTES", 7 * 3 * 32 * 32)
         assert audited(tmp_path / "tiny") == whole
 
     def test_beyond_the_threshold(self, tmp_path: Path) -> None:

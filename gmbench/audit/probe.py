@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gmbench.evaluators.accuracy import accuracy_interval
-from gmbench.manifold.projection import BATCH
+from gmbench.manifold.neighbors import BATCH
 from gmbench.support.progress import Progress
 from gmbench.support.seeds import seed_from
 

@@ -100,13 +100,16 @@ class Cache:
             ) from error
         return path
 
+    def kept(self, kind: str, **parts: Any) -> np.ndarray | None:
+        """The array of a `kind` that `parts` decide, if it is kept."""
+        return load_array(self.path(kind, ".npy", **parts))
+
     def array(self, kind: str, compute: Callable[[], np.ndarray], **parts: Any) -> np.ndarray:
         """The array of a `kind` that `parts` decide: read if it is kept, computed and kept if not."""
-        path = self.path(kind, ".npy", **parts)
-        if (kept := load_array(path)) is not None:
+        if (kept := self.kept(kind, **parts)) is not None:
             return kept
         result = compute()
-        with replacing(path) as aside, aside.open("wb") as file:
+        with replacing(self.path(kind, ".npy", **parts)) as aside, aside.open("wb") as file:
             np.save(file, result, allow_pickle=False)
         return result
 
