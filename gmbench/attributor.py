@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from gmbench.errors import MethodError
+from gmbench.errors import CannotRunError, MethodError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +93,23 @@ class Attributor(ABC):
         through; pages give such rows a badge.
         """
         return {}
+
+    def state(self) -> dict[str, Any]:
+        """What the fit learned, for a model that is kept: arrays, JSON values, and dicts, lists and tuples of these.
+
+        Raises:
+            CannotRunError: the method cannot be kept.
+        """
+        raise CannotRunError(f"{type(self).__name__} cannot be kept: it does not say its `state`.")
+
+    def restore(self, state: Mapping[str, Any], sources: tuple[str, ...], context: RunContext) -> Self:
+        """Becomes the fitted method that gave the `state`, with the parameters it has, for answers alone.
+
+        Args:
+            sources: those of the training images, in their order.
+            context: what a run lends; its manifold is empty, since a method that compares with one has it in its state.
+        """
+        raise CannotRunError(f"{type(self).__name__} cannot be kept: it does not `restore` its state.")
 
     def skip(self, dataset: DatasetCard) -> str | None:
         """Why the method cannot run on a dataset, or None if it can."""

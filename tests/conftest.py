@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from huggingface_hub import constants
+from hypothesis import HealthCheck, settings
 
 import gmbench.data.cards
 import gmbench.leaderboard.pages
@@ -26,6 +27,11 @@ from gmbench.support.cache import Cache
 from gmbench.support.progress import Progress
 
 SOURCES = ("real", "blurred", "noisy")
+
+# `pytest --hypothesis-profile thorough` takes a thousand examples of everything.
+settings.register_profile("usual", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("usual"), max_examples=1000)
+settings.load_profile("usual")
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from test_contract import CARD, CODE, write_method
 import gmbench.submissions.check
 from gmbench.errors import CannotRunError
 from gmbench.registry import find_method, methods
-from gmbench.submissions.check import Checked, changed_methods, check
+from gmbench.submissions.check import Checked, check
 from gmbench.submissions.new import new_method
 from gmbench.submissions.reading import Finding
 from gmbench.support.progress import Progress
@@ -256,30 +254,6 @@ class TestTrying:
         )
         found = findings(method_in(tmp_path / "gone", code))
         assert "the process ended here, exit code 3" in found["contract"].message
-
-
-def test_what_changed_is_found_by_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Committed and uncommitted methods that are not on main; files that lie beside them are none."""
-
-    def git(*arguments: str) -> None:
-        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True, env=os.environ)
-
-    homes = tmp_path / "baselines", tmp_path / "methods"
-    monkeypatch.setattr(gmbench.submissions.check, "METHOD_FOLDERS", homes)
-    git("init", "-b", "main")
-    method_in(homes[0] / "old")
-    git("add", ".")
-    git("commit", "-m", "one")
-    git("checkout", "-b", "mine")
-    method_in(homes[1] / "committed")
-    git("add", ".")
-    git("commit", "-m", "two")
-    method_in(homes[1] / "fresh")
-    (homes[1] / "notes.txt").write_text("not a method")
-    assert changed_methods("main") == [str(homes[1] / "committed"), str(homes[1] / "fresh")]
-    (homes[0] / "old" / "method.toml").write_text(CARD + "\n")
-    assert changed_methods("main")[0] == str(homes[0] / "old")
 
 
 def test_a_report_in_which_one_thing_failed_failed() -> None:

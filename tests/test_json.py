@@ -127,7 +127,7 @@ def test_version_and_help(command) -> None:  # type: ignore[no-untyped-def]
     """`--version`, `-h`, and the groups of help in the order in which one needs them."""
     assert command("--version")[1].startswith("gmbench 0.")
     out = command("-h")[1]
-    places = [out.index(f" {name} ") for name in ("Run", "Look", "Submit", "Datasets and generators")]
+    places = [out.index(f" {name} ") for name in ("Run", "Look", "Ask", "Submit", "Datasets and generators")]
     assert places == sorted(places)
 
 

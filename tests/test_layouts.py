@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import multiprocessing
+import re
 import shutil
+import sys
 import tarfile
 import tempfile
 import zipfile
@@ -18,12 +21,13 @@ import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 from conftest import make_card, make_images, use_catalogue
-from hypothesis import HealthCheck, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from gmbench.audit.report import audit_dataset
-from gmbench.data.cards import ROLES, Source, find_dataset
+from gmbench.cli.app import main
+from gmbench.data.cards import ROLES, DatasetCard, Source, find_dataset
 from gmbench.data.dataset import load_dataset
 from gmbench.data.folders import data_folder
 from gmbench.data.importing.cards import new_card
@@ -318,7 +322,7 @@ class TestSplits:
         """Each image in the role of its folder; the manifold is a share of the reals of train."""
         _, folder, report = bring(split, dealing=Dealing(keep_splits=True))
         assert {role: len(rows(folder, role)) for role in ROLES} == {"manifold": 15, "train": 45, "val": 16, "test": 24}
-        assert report.splits == ["val", "train", "test"]
+        assert report.splits == ["train", "val", "test"]
         role_of = {row["id"]: role for role in ROLES for row in rows(folder, role)}
         for row in parquet.read_table(folder / "files.parquet").to_pylist():
             part = row["file"].partition("/")[0]
@@ -326,7 +330,7 @@ class TestSplits:
 
     def test_or_their_loss_is_said(self, split: Path) -> None:
         """Pooled and dealt anew."""
-        assert "the given splits (val, train, test) are pooled" in looked_at(split).warnings[0]
+        assert "the given splits (train, val, test) are pooled" in looked_at(split).warnings[0]
 
     def test_a_category_called_train_is_no_split(self, tmp_path: Path) -> None:
         """CNNDetection has pictures of trains."""
@@ -579,6 +583,14 @@ FILES = st.sampled_from(["a.png", "b.png", "c.jpg", "._a.png", "Thumbs.db", "d.t
 TREES = st.dictionaries(
     st.lists(NAMES, min_size=1, max_size=4).map("/".join), st.sets(FILES, min_size=1, max_size=4), max_size=8
 )
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(content, "PNG")
+    return content.getvalue()
+
+
 PNG = io.BytesIO()
 Image.new("RGB", (8, 8), (9, 30, 200)).save(PNG, "PNG")
 
@@ -586,7 +598,6 @@ Image.new("RGB", (8, 8), (9, 30, 200)).save(PNG, "PNG")
 class TestAnyTree:
     """Whatever the folders are called."""
 
-    @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(tree=TREES)
     def test_every_file_is_taken_or_ignored_by_name_and_nothing_merges_unsaid(self, tree: dict[str, set[str]]) -> None:
         """The table's counts add up to the files, and sources of several folders are said to be."""
@@ -626,6 +637,118 @@ class TestAnyTree:
                     for found in folders.found:
                         if found.source in ("adm-64", "adm-256"):
                             assert found.source.replace("-", "_") in found.place.parts
+
+
+PICTURES = [_png(np.random.default_rng(number).integers(0, 256, (32, 32, 3))) for number in range(200)]
+FILLED = st.tuples(st.integers(1, 9), st.integers(0, 190), st.sets(FILES, max_size=2))
+BASES = st.sampled_from(
+    [("real", "ddpm"), ("ddpm/0_real", "ddpm/1_fake"), ("train/real", "train/ddpm", "test/real", "test/ddpm"), ()]
+)
+FULL_TREES = st.builds(
+    lambda base, filled, more: {**more, **dict(zip(base, filled, strict=False))},
+    BASES,
+    st.lists(FILLED, min_size=4, max_size=4),
+    st.dictionaries(
+        st.lists(NAMES.filter(lambda name: name != "日本"), min_size=1, max_size=4).map("/".join),
+        FILLED,
+        min_size=1,
+        max_size=5,
+    ),
+)
+WAYS = st.sampled_from([(), *[("--test-only",)] * 5, ("--keep-splits",), ("--test-only", "--limit-per-source", "4")])
+
+
+class TestTablesAndFiles:
+    """What `--check` prints, what an import prints, and what it writes."""
+
+    @given(tree=FULL_TREES, way=WAYS, slug=st.sampled_from(["gm-cifar10", "mine"]))
+    def test_they_say_the_same(self, tree: dict, way: tuple[str, ...], slug: str) -> None:
+        """One table; each image of a folder in it is stored as that folder's source or set aside by name; no other is
+        stored; the numbers add up."""
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            origin, data = Path(folder, "in"), Path(folder, "data")
+            patch.setenv("GMBENCH_DATA", str(data))
+            patch.setenv("COLUMNS", "600")
+            on_disk: dict[str, set[str]] = {}
+            for name, (n, first, odd) in tree.items():
+                (origin / name).mkdir(parents=True, exist_ok=True)
+                for number in range(n):
+                    (origin / name / f"{number}.png").write_bytes(PICTURES[(first + number) % len(PICTURES)])
+                for file in odd - {"none"}:
+                    (origin / name / file).write_bytes(PICTURES[first])
+            for path in origin.rglob("*"):
+                if path.suffix in (".png", ".jpg") and path.is_file() and not path.name.startswith("."):
+                    on_disk.setdefault(printable(path.parent.relative_to(origin).as_posix()), set()).add(path.name)
+            asked = ("data", "import", *((slug,) if slug == "gm-cifar10" else ("--new", slug)), "--from", str(origin))
+            said = _said(patch, *asked, *way, "--check")
+            assert not data.exists()
+            done = _said(patch, *asked, *way, "--workers", "1")
+            event("refused" if said[0] else "too few" if done[0] else "imported")
+            if said[0] or done[0]:
+                assert not list(data.glob("*/manifest.json"))
+                assert said[0] == 0 or said == done
+                assert said[0] or "too few can be used" in done[1] or "has no image that can be used in" in done[1]
+                assert done[1].count("gmbench: ") == 1
+                return
+            table, table_of_import = _table(said[1]), _table(done[1])
+            assert table == table_of_import
+            assert {folder: len(on_disk[folder]) for folder in table} == {folder: n for folder, (_, n) in table.items()}
+            stored = _stored(data / slug)
+            set_aside = [json.loads(line) for line in (data / slug / "quarantine.jsonl").read_text().splitlines()]
+            aside = {line["file"] for line in set_aside}
+            for file, source in stored.items():
+                assert table[file.rpartition("/")[0]][0] == source
+                assert file not in aside
+            if "--limit-per-source" not in way:
+                for folder, (source, _) in table.items():
+                    for file in on_disk[folder]:
+                        path = f"{folder}/{file}"
+                        assert path in stored or path.replace("\\\\", "\\") in aside or source in aside
+            sources = {source for source, _ in table.values()}
+            if "--limit-per-source" in way:
+                assert all(sum(named == source for named in stored.values()) <= 4 for source in sources)
+            assert f": {len(stored)} images, " in done[1]
+            joined = {line.split()[1] for line in said[1].splitlines() if line.startswith("joined: ")}
+            for source in sources:
+                tops = {folder for folder, (of_folder, _) in table.items() if of_folder == source}
+                places = {
+                    source_matcher(_card(slug, origin))(tuple(top.replace("\\\\", "\\").split("/"))) for top in tops
+                }
+                if len({match.place for match in places}) > 1 and not re.search("given splits", said[1]):
+                    assert source in joined
+
+
+def _card(slug: str, origin: Path) -> DatasetCard:
+    return find_dataset(slug) if slug == "gm-cifar10" else new_card(slug, origin, None, 32)
+
+
+def _said(patch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
+    """Exit code and text of a command, without its progress."""
+    said = io.StringIO()
+    patch.setattr(sys, "argv", ["gmbench", *arguments])
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), pytest.raises(SystemExit) as stop:
+        main()
+    text = re.sub(r"(?m)^(decoding|writing): .*\n?", "", said.getvalue())
+    return int(stop.value.code or 0), text
+
+
+def _table(text: str) -> dict[str, tuple[str, int]]:
+    """Folder to source and number of images, as they are printed."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("folder "))
+    rows: dict[str, tuple[str, int]] = {}
+    for line in lines[start + 1 :]:
+        cells = re.split(r"\s{2,}", line.strip())
+        if len(cells) < 3 or not cells[2].isdigit():
+            break
+        rows[cells[0]] = cells[1], int(cells[2])
+    return rows
+
+
+def _stored(folder: Path) -> dict[str, str]:
+    """The file that each stored image was, to its source."""
+    sources = {row["id"]: row["source"] for role in ROLES for row in rows(folder, role)}
+    return {row["file"]: sources[row["id"]] for row in parquet.read_table(folder / "files.parquet").to_pylist()}
 
 
 def _below_real(parts: tuple[str, ...]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from gmbench.errors import RecordError
 from gmbench.records.store import read_record
 from gmbench.registry import methods
 from gmbench.submissions.predictions import read_submission
+from gmbench.support.processes import one_by_one
 
 
 def commit_all(monkeypatch: pytest.MonkeyPatch, dirty: bool = False) -> None:
@@ -43,6 +44,8 @@ def checkout(tmp_path: Path, only_tiny: None, monkeypatch: pytest.MonkeyPatch) -
     for module in (gmbench.registry, gmbench.submissions.new, gmbench.submissions.submit, gmbench.submissions.check):
         monkeypatch.setattr(module, "METHOD_FOLDERS", homes)
     commit_all(monkeypatch)
+    # What is put in place here is not so in other processes.
+    monkeypatch.setattr(gmbench.runs.sweep, "in_processes", lambda function, chains, *_: one_by_one(function, chains))
     monkeypatch.setattr(gmbench.attributors, "__path__", [str(home) for home in homes])
     monkeypatch.chdir(tmp_path)
     methods.cache_clear()

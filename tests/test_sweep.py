@@ -130,16 +130,40 @@ class TestJobs:
             assert two.environment.threads == max(1, (os.cpu_count() or 1) // 2)
         assert "0 run, 4 recorded before" in command(*asked, "--jobs", "2", "--results", str(tmp_path / "two"))[1]
 
-    def test_a_process_that_is_killed(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-        """Its runs are named as failed, in one line each; the same command goes on."""
-        code = CODE.replace(
-            "        self.sources_ =", "        import os\n        os._exit(9)\n        self.sources_ ="
-        )
-        killed = write_method(tmp_path / "killed", code)
-        asked = ("sweep", "--methods", str(killed), "--datasets", "mine", "--seeds", "1", "--settings", "clean")
-        code, printed, _ = command(*asked, "--jobs", "2", "--results", str(tmp_path / "results"))
+    @pytest.mark.parametrize("jobs", ["1", "2"])
+    def test_a_run_ends_only_itself(self, command, tmp_path: Path, jobs: str) -> None:  # type: ignore[no-untyped-def]
+        """A crash and exits at import are failures of these runs; the others have records."""
+        ends = {
+            "crash": ("        self.sources_ =", "        import ctypes; ctypes.string_at(0)\n        self.sources_ ="),
+            "leaving": ("class Example", "raise SystemExit(0)\nclass Example"),
+            "vanishing": ("class Example", "import os; os._exit(0)\nclass Example"),
+        }
+        paths = [str(write_method(tmp_path / name, CODE.replace(*change))) for name, change in ends.items()]
+        names = ",".join([paths[0], "mccloskey18", *paths[1:]])
+        asked = ("sweep", "--methods", names, "--datasets", "mine", "--seeds", "1", "--settings", "clean")
+        code, printed, _ = command(*asked, "--jobs", jobs, "--results", str(tmp_path / "results"))
         assert code == 1
-        assert "FAILED: killed mine clean 0: a process was killed" in printed
+        assert "1 run, 0 recorded before" in printed
+        failed = {line.split()[1]: line for line in printed.splitlines() if line.startswith("FAILED: ")}
+        assert set(failed) == set(ends)
+        assert "its process ended, signal SIGSEGV (segmentation fault); the same command goes on" in failed["crash"]
+        assert "its import ended the process (exit 0)" in failed["leaving"]
+        assert "its process ended, exit code 0" in failed["vanishing"]
+        assert [path.parts[-3] for path in (tmp_path / "results").rglob("record.json")] == ["mccloskey18"]
+
+    def test_runs_that_share_fits_go_on(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """Those of one method that follow a crash are done by another process."""
+        code = CODE.replace(
+            "        self.sources_ =", "        len(train) == 30 and __import__('os')._exit(9)\n        self.sources_ ="
+        )
+        method = write_method(tmp_path / "frail", code)
+        asked = ("sweep", "--methods", str(method), "--datasets", "mine", "--seeds", "1", "--jobs", "2")
+        code, printed, _ = command(
+            *asked, "--settings", "clean,few-shot-10,laundered", "--results", str(tmp_path / "out")
+        )
+        assert code == 1
+        assert "2 run, 0 recorded before" in printed
+        assert printed.count("FAILED") == printed.count("FAILED: frail mine few-shot-10 0: its process ended") == 1
 
     def test_gpus_by_turns(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """On `cuda` each process gets one of those that are visible; a device that is named stays."""

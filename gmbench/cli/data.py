@@ -151,14 +151,15 @@ def import_(
     if new is None and (family or resolution):
         raise ParameterError("--family and --resolution go with --new: a registered dataset has its own.")
     if new is not None:
-        card = new_card(new, from_, real, resolution, assignments(family or [], "--family"))
+        card = new_card(new, from_, real, resolution, assignments(family or [], "--family"), labels)
         if card.slug in registered_cards():
             raise ParameterError(f"'{new}' would be {card.slug}, which is registered: give --new another name.")
     else:
         card = find_dataset(str(dataset))
     dealing = Dealing(manifold_share, keep_splits, test_only, balance)
     if check:
-        print_import_check(console(), card, check_import(card, from_, real, labels, keep_splits)[1])
+        checked = check_import(card, from_, real, labels, keep_splits, limit_per_source)
+        print_import_check(console(), card, checked[1])
         return
     options = Options(card.resolution, resize, allow_grey, limit_per_source, crop)
     folder, report = import_dataset(

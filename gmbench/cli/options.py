@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gmbench.support.progress import Progress
 
-RUN, LOOK, SUBMIT, MAKE = PANELS = "Run", "Look", "Submit", "Datasets and generators"
+RUN, LOOK, MODELS, SUBMIT, MAKE = PANELS = "Run", "Look", "Ask", "Submit", "Datasets and generators"
 
 
 class Commands(typer.core.TyperGroup):

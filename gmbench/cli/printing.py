@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from gmbench.evaluators.significance import NewSeeds, PairedDifference
     from gmbench.records.comparison import Comparison
     from gmbench.records.scoring import Evaluation
+    from gmbench.runs.asking import Asked
+    from gmbench.runs.models import Model
     from gmbench.runs.reproduce import Rerun
     from gmbench.runs.runner import Outcome
     from gmbench.runs.sweep import Planned, Swept
@@ -158,19 +160,21 @@ def print_import_check(console: Console, card: DatasetCard, report: Report) -> N
     _print_scan(console, report)
     for line in report.warnings:
         console.print(Text(f"warning: {line}."), soft_wrap=True)
-    images = sum(n for _, n in report.matched.values())
     sources = len({source for source, _ in report.matched.values()})
-    line = f"{card.slug}: {images:,} images would be read, of {sources} of {len(card.sources)} sources, at "
+    line = f"{card.slug}: {report.reads:,} images would be read, of {sources} of {len(card.sources)} sources, at "
     console.print(Text(f"\n{line}{card.resolution}x{card.resolution}. Nothing was written."), soft_wrap=True)
 
 
 def _print_scan(console: Console, report: Report) -> None:
     """Each folder with its source, and what is joined, ignored and missing."""
-    table = Table("folder", "source", "images", box=None, pad_edge=False)
-    if report.notes:
-        table.add_column("note")
+    table = Table(box=None, pad_edge=False)
+    # Folded and not cut, so that no two folders look alike.
+    for name in ("folder", "source", "images", *(["note"] if set(report.notes) & set(report.matched) else [])):
+        table.add_column(name, overflow="fold")
     for name, (source, n) in report.matched.items():
-        table.add_row(Text(name), source, f"{n:,}", *([Text(report.notes.get(name, ""))] if report.notes else []))
+        table.add_row(
+            Text(name), source, f"{n:,}", *([Text(report.notes.get(name, ""))] if len(table.columns) > 3 else [])
+        )
     console.print(table, highlight=False)
     for name, note in report.notes.items():
         if name not in report.matched:
@@ -203,14 +207,19 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         chosen = record.training["val_accuracy"][epoch - 1]
         scores.add_row("validation accuracy", f"{chosen:.1%}", f"of epoch {epoch}, the best; choose parameters by this")
     detection, calibration = record.scores.detection, record.scores.calibration
+    generated = 1 - sum(accuracy.confusion[0]) / sum(map(sum, accuracy.confusion))
     scores.add_row(
-        "real or generated", f"{detection.auroc:.3f}", f"AUROC; average precision {detection.average_precision:.3f}"
+        "real or generated",
+        f"{detection.auroc:.3f}",
+        f"AUROC (chance 0.500); average precision {detection.average_precision:.3f} (chance {generated:.3f})",
     )
     scores.add_row("calibration error", f"{calibration.ece:.1%}", f"expected, over {calibration.bins} bins")
     if fdr is not None:
         scores.add_row(
             "FDR", f"{fdr.ratio:.2f}", f"± {fdr.sd:.2f} over {fdr.halvings} halvings, n = {fdr.n}, d = {fdr.d}"
         )
+    for name, why in record.scores.absent.items():
+        scores.add_row(name.upper(), "none", why)
     console.print(scores, highlight=False)
     table = Table("true source", "recall", "attributed to", box=None, pad_edge=False)
     for source, counts in zip(identity.sources, accuracy.confusion, strict=True):
@@ -223,6 +232,57 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     memory = "" if record.peak_memory_mib is None else f", {record.peak_memory_mib:,} MiB of memory at most"
     console.print(f"\ndone in {sum(record.seconds.values()):.0f} s ({spent}){memory}", highlight=False)
     console.print(f"record: {outcome.folder / 'record.json'}", highlight=False, soft_wrap=True)
+
+
+def print_model(console: Console, model: Model) -> None:
+    """What was fitted, how well it did on validation images, and how to ask it."""
+    kept = model.kept
+    console.print(
+        f"\n[bold]{kept.identity.entry}[/bold], fitted on [bold]{kept.identity.dataset}[/bold], "
+        f"{kept.identity.setting}, seed {kept.identity.seed}: {len(kept.identity.sources)} sources\n",
+        highlight=False,
+    )
+    facts = _facts()
+    facts.add_row("validation accuracy", f"{kept.val_accuracy:.1%}")
+    facts.add_row("temperature", f"{kept.temperature:.2f}")
+    facts.add_row(
+        "unknown", f"below a probability of {kept.threshold:.2f}, which {kept.refused:.1%} of known images are"
+    )
+    console.print(facts, highlight=False)
+    console.print(f"\nNow: gmbench attribute IMAGE --model {model.folder}", highlight=False, soft_wrap=True)
+
+
+def print_answers(console: Console, model: Model, asked: Asked, verdict: Mapping[str, float] | None) -> None:
+    """A line per image: source, the three most probable ones, evidence; what could not be read; the verdict on all."""
+    table = Table("image", "source", "probability", "next", "generated : real", box=None, pad_edge=False)
+    for answer in asked.answers:
+        first, *others = answer.ranked[:3]
+        name = Path(answer.name).name if len(asked.answers) > 1 else answer.name
+        table.add_row(
+            Text(name),
+            answer.source if answer.known else f"{answer.source} ({first[0]}?)",
+            f"{first[1]:.0%}" + (f", {answer.agreement:.0%} of crops" if answer.agreement < 1 else ""),
+            ", ".join(f"{source} {probability:.0%}" for source, probability in others),
+            f"10^{answer.log10_generated:+.1f}",
+        )
+    console.print(table, highlight=False)
+    changed = Counter(change for answer in asked.answers for change in answer.changes)
+    for change, n in changed.items():
+        console.print(f"{change}: {n:,} image{'s' if n > 1 else ''}", highlight=False)
+    for path, why in asked.refused.items():
+        console.print(Text(f"not attributed: {path}: {why}"), soft_wrap=True)
+    console.print(
+        f"\nProbabilities are calibrated on validation images of {model.kept.identity.dataset} and hold for images "
+        "of its sources alone. generated : real is how many times more probable the image is if it was generated. "
+        "No evidence against a person: docs/models.md.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if verdict is not None:
+        ranked = sorted(verdict.items(), key=lambda item: -item[1])[:3]
+        said = ", ".join(f"{source} {probability:.1%}" for source, probability in ranked)
+        about = f"If all {len(asked.answers)} are of one origin, and independent given it"
+        console.print(f"\n{about}: {said}.", highlight=False, soft_wrap=True)
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
@@ -304,6 +364,8 @@ def print_rerun(console: Console, again: Rerun) -> None:
         markup=False,
         soft_wrap=True,
     )
+    for problem in again.problems:
+        console.print(problem, highlight=False, markup=False, soft_wrap=True)
     verdict = "ok: the code gives what the record says" if again.holds else "WRONG: the code does not give this record"
     console.print(verdict, highlight=False)
 
@@ -445,16 +507,17 @@ def print_diagnosis(console: Console, facts: dict[str, str]) -> None:
 
 def print_checked(console: Console, checked: Sequence[Checked]) -> None:
     """A line per finding."""
+    from gmbench.submissions.check import BRANCH
+
     for of_method in checked:
-        console.print(f"[bold]{of_method.method}[/bold]", highlight=False)
+        console.print(Text(of_method.method, style="bold"), soft_wrap=True)
         for finding in of_method.findings:
             line = f"  {'ok  ' if finding.ok else 'FAIL'}  {finding.check}"
-            console.print(
-                f"{line}: {finding.message}" if finding.message else line, highlight=False, markup=False, soft_wrap=True
-            )
+            console.print(Text(f"{line}: {finding.message}" if finding.message else line), soft_wrap=True)
     wrong = [of_method.method for of_method in checked if not of_method.ok]
     verdict = f"failed: {', '.join(wrong)}" if wrong else "all well"
-    console.print(f"\n{len(checked)} checked, {verdict}", highlight=False)
+    n = sum(of_method.method != BRANCH for of_method in checked)
+    console.print(Text(f"\n{n} checked, {verdict}"), soft_wrap=True)
 
 
 def print_validated(console: Console, validated: Sequence[Validated], quiet: bool = False) -> None:

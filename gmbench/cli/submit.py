@@ -51,11 +51,14 @@ def check(
 ) -> None:
     """Check whether methods are fit to be proposed. Exit code 1 if one is not."""
     from gmbench.cli.printing import print_checked
-    from gmbench.submissions.check import changed_methods
+    from gmbench.submissions.branch import Branch
+    from gmbench.submissions.check import BRANCH, Checked
     from gmbench.submissions.check import check as check_method
 
-    chosen = names or changed_methods(against)
-    checked = [of_method for name in chosen for of_method in check_method(name, progress())]
+    branch = None if names else Branch(against)
+    checked = [] if branch is None else [Checked(method=BRANCH, findings=branch.findings())]
+    for name in names or ([] if branch is None else branch.methods):
+        checked += check_method(name, progress())
     emit(checked, lambda console: print_checked(console, checked))
     if not all(of_method.ok for of_method in checked):
         raise typer.Exit(1)

@@ -52,7 +52,11 @@ def update_pages(results: Path, folder: Path) -> list[Path]:
 
 def _stale(results: Path, folder: Path) -> dict[Path, str]:
     pages = {folder / name: text for name, text in build_pages(results).items()}
-    return {path: text for path, text in pages.items() if not path.is_file() or path.read_bytes() != text.encode()}
+    return {
+        path: text
+        for path, text in pages.items()
+        if path.is_symlink() or not path.is_file() or path.read_bytes() != text.encode()
+    }
 
 
 def build_pages(results: Path) -> dict[str, str]:

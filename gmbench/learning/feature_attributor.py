@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.base import BaseEstimator, clone
 
 from gmbench.attributor import Attributor, RunContext
 from gmbench.data.images import ImageSet
+from gmbench.learning.estimators import estimator_of, state_of
 
 
 class FeatureAttributor(Attributor):
@@ -61,6 +63,13 @@ class FeatureAttributor(Attributor):
         for _, transform in getattr(self.classifier_, "steps", [])[:-1]:
             x = transform.transform(x)
         return x.astype(np.float32)
+
+    def state(self) -> dict[str, Any]:
+        return {"size": self.size_, "classifier": state_of(self.classifier_)}
+
+    def restore(self, state: Mapping[str, Any], sources: tuple[str, ...], context: RunContext) -> Self:
+        self.size_, self.classifier_ = state["size"], estimator_of(state["classifier"])
+        return self
 
     def _all_features(self, images: ImageSet, context: RunContext | None = None) -> np.ndarray:
         batches = images.require(self.size_).batches()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,24 @@ PUBLISHED = {
         "https://dl.fbaipublicfiles.com/barlowtwins/ep1000_bs2048_lrw0.2_lrb0.0048_lambd0.0051/resnet50.pth", ""
     ),
 }
+
+
+_random: ContextVar[bool] = ContextVar("random", default=False)
+
+
+@contextmanager
+def random_weights() -> Iterator[None]:
+    """Networks made within the block start from random weights, whatever is asked for: they are to be given others."""
+    token = _random.set(True)
+    try:
+        yield
+    finally:
+        _random.reset(token)
+
+
+def only_random_weights() -> bool:
+    """Whether that is so here."""
+    return _random.get()
 
 
 def published_weights(name: str, file: str = "") -> tuple[dict[str, Tensor], str]:

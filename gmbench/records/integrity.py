@@ -15,7 +15,7 @@ from gmbench.data.manifest import read_manifest, role_path
 from gmbench.data.parquet import read_columns
 from gmbench.errors import RecordError
 from gmbench.records.schema import Identity, Record
-from gmbench.records.scoring import OF_FEATURES, compared, score_predictions
+from gmbench.records.scoring import OF_FEATURES, absent_scores, compared, score_predictions
 from gmbench.records.store import RECORD, read_predictions
 from gmbench.support.schema import Strict
 
@@ -76,6 +76,31 @@ def check_scores(found: Found) -> None:
                 f"{found.path}: its predictions give {_short(of_score.now)}, the record says {_short(of_score.before)} "
                 f"(field 'scores.{of_score.name}')."
             )
+
+
+def check_absent(found: Found) -> None:
+    """FDR is there, of as many images as there can be, unless the labels say why it cannot.
+
+    Raises:
+        RecordError: it is not; the message names the field.
+    """
+    record, sources = found.record, found.record.identity.sources
+    absent = {} if record.predictions_only else absent_scores(found.labels, sources)
+    if dict(record.scores.absent) != absent:
+        raise RecordError(
+            f"{found.path}: expected these reasons for absent scores: {absent}, got {record.scores.absent} (field "
+            "'scores.absent')."
+        )
+    if (record.scores.fdr is None) != (record.predictions_only or "fdr" in absent):
+        raise RecordError(
+            f"{found.path}: FDR and NMI are for runs, not for predictions alone (field 'predictions_only')."
+        )
+    half = int(np.bincount(found.labels, minlength=len(sources)).min()) // 2
+    if record.scores.fdr is not None and record.scores.fdr.n != half:
+        raise RecordError(
+            f"{found.path}: half of the smallest source are {half} images, the record says {record.scores.fdr.n} "
+            "(field 'scores.fdr.n')."
+        )
 
 
 def check_row(members: list[Found]) -> None:

@@ -16,6 +16,7 @@ from gmbench.attributors import METHOD_FOLDERS
 from gmbench.data.cards import REAL, DatasetCard, dataset_cards
 from gmbench.evaluators.accuracy import accuracy_interval
 from gmbench.records.integrity import (
+    check_absent,
     check_revisions,
     check_roles,
     check_row,
@@ -119,8 +120,8 @@ class Entry:
         return (predicted == self.labels[asked]).mean(axis=1)
 
 
-def read_entries(results: Path) -> list[Entry]:
-    """All entries below `results`, ordered by dataset, setting and name.
+def read_entries(results: Path, dataset: str | None = None, setting: str | None = None) -> list[Entry]:
+    """All entries below `results`, ordered by dataset, setting and name, or those of one dataset and setting alone.
 
     Raises:
         RecordError: a record is damaged, its scores do not follow from its predictions, its test images are not the
@@ -128,11 +129,12 @@ def read_entries(results: Path) -> list[Entry]:
     """
     # Decoding and resampling run side by side, the rest waits its turn: four threads take longer than two.
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda of_record: found_of(*of_record), all_records(results)))
+        found = list(pool.map(lambda of_record: found_of(*of_record), all_records(results, dataset, setting)))
         check_revisions(found)
         check_test_images(found)
         for member in found:
             check_roles(member)
+            check_absent(member)
         list(pool.map(check_scores, found))
     entries = []
     for _, group in groupby(sorted(found, key=row_of), key=row_of):

@@ -20,7 +20,7 @@ from gmbench.protocol.settings import Roles, find_setting
 from gmbench.records.command import command_of
 from gmbench.records.identity import identity_of
 from gmbench.records.schema import SCHEMA_VERSION, Identity, Record
-from gmbench.records.scoring import OF_FEATURES, OF_PREDICTIONS, design_choices, keep_features, score
+from gmbench.records.scoring import OF_FEATURES, OF_PREDICTIONS, absent_scores, design_choices, keep_features, score
 from gmbench.records.store import RECORD, read_record, record_folder, write_record
 from gmbench.registry import Method, ObjectMethod
 from gmbench.runs.environment import environment, forget_peak_memory, package_versions, peak_memory_mib
@@ -56,20 +56,43 @@ class Outcome:
     was_there: bool
 
 
-def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = None) -> Outcome:
-    """Gives the record of a run below `results`: the one that is there if it is of the very same run, else a new one.
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose images are there: what decides its result is known, and nothing is fitted."""
 
-    What is fitted on the same images with the same code, parameters and seed is fitted once: settings that differ in
-    the test images alone go on from the same checkpoints.
+    run: Run
+    dataset: Dataset
+    roles: Roles
+    identity: Identity
+
+    def unfitted(self, cache: Cache, progress: Progress) -> tuple[Attributor, RunContext]:
+        """The method, and what the run lends to it.
+
+        Raises:
+            CannotRunError: the method cannot run on the dataset.
+            MethodError: its import ends the process.
+        """
+        with contained("its import"):
+            attributor = self.run.method.build(self.identity.parameters)
+        for card in (self.dataset.card, *([self.roles.tested_on.card] if self.roles.tested_on else [])):
+            if (reason := attributor.skip(card)) is not None:
+                raise CannotRunError(f"{self.run.method.slug} cannot run on {card.slug}: {reason}.")
+        scratch, encoder = _scratch(cache, self.identity, self.roles), _encoder_of(self.dataset)
+        device, precision = self.run.device, self.run.precision
+        random_state = self.identity.random_state
+        return attributor, RunContext(
+            self.roles.manifold, random_state, device, cache, scratch, progress, encoder, precision
+        )
+
+
+def prepare(run: Run, cache: Cache, progress: Progress) -> Prepared:
+    """Checks what a run is asked for, and loads its images.
 
     Raises:
-        ParameterError, DataError, CannotRunError, MethodError, OutputError, RecordError: see `gmbench.errors`.
+        ParameterError, DataError, NotFoundError: see `gmbench.errors`.
     """
-    cache = cache or Cache()
     parameters = run.method.parameters(run.given or {})
     setting = find_setting(run.setting)
-    ensure_writable(results)
-    forget_peak_memory()
     dataset = load_dataset(run.dataset, cache, progress)
     roles = setting.images(dataset, run.seed, cache, progress)
     identity = identity_of(
@@ -87,6 +110,23 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
         packages=package_versions(),
         precision=run.precision,
     )
+    return Prepared(run, dataset, roles, identity)
+
+
+def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = None) -> Outcome:
+    """Gives the record of a run below `results`: the one that is there if it is of the very same run, else a new one.
+
+    What is fitted on the same images with the same code, parameters and seed is fitted once: settings that differ in
+    the test images alone go on from the same checkpoints.
+
+    Raises:
+        ParameterError, DataError, CannotRunError, MethodError, OutputError, RecordError: see `gmbench.errors`.
+    """
+    cache = cache or Cache()
+    ensure_writable(results)
+    forget_peak_memory()
+    prepared = prepare(run, cache, progress)
+    roles, identity = prepared.roles, prepared.identity
     folder = record_folder(results, identity)
     ensure_writable(folder)
     if (folder / RECORD).exists():
@@ -95,21 +135,14 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
             return Outcome(before, folder, True)
         progress.say(f"{folder / RECORD} is of another {_difference(before.identity, identity)}; it will be replaced.")
 
-    with _contained("its import"):
-        attributor = run.method.build(parameters)
-    for card in (dataset.card, *([roles.tested_on.card] if roles.tested_on else [])):
-        if (reason := attributor.skip(card)) is not None:
-            raise CannotRunError(f"{run.method.slug} cannot run on {card.slug}: {reason}.")
+    attributor, context = prepared.unfitted(cache, progress)
+    assert roles.test.labels is not None
+    for name, why in absent_scores(roles.test.labels, roles.test.sources).items():
+        progress.say(f"there will be no {name.upper()}: {why}.")
     made_in = environment(run.device)
-    scratch = _scratch(cache, identity, roles)
-    encoder = _encoder_of(dataset)
-    context = RunContext(
-        roles.manifold, identity.random_state, run.device, cache, scratch, progress, encoder, run.precision
-    )
     probabilities, features, seconds = _measure(attributor, roles, context)
     training = _report_of(attributor)
-    assert roles.test.labels is not None
-    choices = design_choices((roles.tested_on or dataset).card, identity.sources)
+    choices = design_choices((roles.tested_on or prepared.dataset).card, identity.sources)
     with _timed(seconds, "evaluate"):
         scores = score(probabilities, features, roles.test.labels, identity.sources, choices, progress)
     keep_features(cache, identity, features)
@@ -136,18 +169,18 @@ def _measure(
     """Fits on train; probabilities and features of the test images, whose labels it does not tell."""
     unlabelled = roles.test.without_labels()
     seconds: dict[str, float] = {}
-    with _timed(seconds, "fit"), _contained("fit"):
+    with _timed(seconds, "fit"), contained("fit"):
         attributor.fit(roles.train, roles.val, context)
     if roles.test_manifold is not None:
-        with _contained("with_manifold"):
+        with contained("with_manifold"):
             attributor = attributor.with_manifold(roles.test_manifold)
-    with _timed(seconds, "predict"), _contained("predict_and_embed"):
+    with _timed(seconds, "predict"), contained("predict_and_embed"):
         probabilities, features = attributor.predict_and_embed(unlabelled)
     return check_probabilities(probabilities, unlabelled), check_features(features, unlabelled), seconds
 
 
 @contextmanager
-def _contained(what: str) -> Iterator[None]:
+def contained(what: str) -> Iterator[None]:
     """A method may fail, but only gmbench may end the process: an exit within the block is the method's error.
 
     Raises:
@@ -184,7 +217,7 @@ def _report_of(attributor: Attributor) -> dict[str, Any]:
     Raises:
         MethodError: it is no JSON, or has numbers that are not finite.
     """
-    with _contained("fit_report"):
+    with contained("fit_report"):
         report = attributor.fit_report()
     try:
         json.dumps(report, allow_nan=False)

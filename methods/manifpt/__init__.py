@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ import torch
 
 from gmbench.attributor import RunContext
 from gmbench.data.images import ImageSet
+from gmbench.errors import DataError
 from gmbench.learning.inputs import Inputs, Vectors, moments_of
 from gmbench.learning.network_attributor import NetworkAttributor
 from gmbench.learning.training import TrainingOptions
@@ -118,6 +120,32 @@ class ManiFPT(NetworkAttributor):
     def fit_report(self) -> dict[str, Any]:
         encoder = getattr(self, "encoder_", None)
         return super().fit_report() | ({} if encoder is None else {"encoder_sha256": encoder.sha256})
+
+    def state(self) -> dict[str, Any]:
+        """The network, the manifold's images, and which encoder."""
+        manifold = {
+            "pixels": self.manifold_.pixels(),
+            "ids": self.manifold_.ids.tolist(),
+            "origin": self.manifold_.origin,
+        }
+        encoder = getattr(self, "encoder_", None)
+        return super().state() | {"manifold": manifold, "encoder_sha256": encoder.sha256 if encoder else None}
+
+    def restore(self, state: Mapping[str, Any], sources: tuple[str, ...], context: RunContext) -> Self:
+        """The encoder is that of the dataset, which must be the same one."""
+        self.cache_, self.progress_ = context.cache, context.progress
+        if self.space in ("sl", "ssl"):
+            self.encoder_ = context.encoder(self.space).to(context.device)
+            if self.encoder_.sha256 != state["encoder_sha256"]:
+                raise DataError(
+                    f"the encoder {self.space} of the dataset is not the one that the method was fitted with."
+                )
+        kept = state["manifold"]
+        manifold = ImageSet.of(kept["pixels"], np.array(kept["ids"]), sources, origin=kept["origin"])
+        self.manifold_ = manifold[:1]
+        super().restore(state, sources, context)
+        self.manifold_ = manifold
+        return self
 
     def with_manifold(self, manifold: ImageSet) -> Self:
         """A copy that takes artifacts against another manifold; network, encoder and moments stay the same."""
