@@ -495,7 +495,7 @@ class TestPaper:
     def test_table_1_is_that_of_the_cards(self) -> None:
         """The cards of the four datasets have as many models of each family."""
         for slug, table in json.loads(FIGURES.read_text())["table1_datasets"].items():
-            families = [source.family for source in gmbench.data.cards.dataset_cards()[slug].sources.values()]
+            families = [source.family for source in gmbench.data.cards.dataset_cards()[slug].generators.values()]
             for family in ("gan", "vae", "flow", "score"):
                 assert families.count(family) == len(table[family]), (slug, family)
 

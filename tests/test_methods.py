@@ -15,6 +15,8 @@ from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
 from gmbench.learning.inputs import Vectors
 from gmbench.manifold.freq import Frequency
+from gmbench.registry import find_method
+from gmbench.testing import check_attributor
 
 THRESHOLDS = (0, 1, 2, 4, 8, 16, 24, 32)
 
@@ -170,6 +172,11 @@ class TestManiFPT:
         )  # fmt: skip
         assert ManiFPT("freq", training="released", epochs=18).training_options().milestones == (10, 15)
         assert method.training_options() != ManiFPT("sl", training="released").training_options()
+
+    def test_the_released_reading_keeps_the_contract(self) -> None:
+        """Spectrum, neighbours and training as released, for one epoch."""
+        given = {"spectrum": "log", "neighbours": "rgb", "training": "released", "epochs": 1}
+        check_attributor(find_method("manifpt-freq"), given)
 
 
 def test_predictions_do_not_depend_on_batches() -> None:
