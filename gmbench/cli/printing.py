@@ -27,7 +27,7 @@ from gmbench.support.parameters import written
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gmbench.audit.report import AuditReport
+    from gmbench.audit.check import AuditReport
     from gmbench.data.importing.importer import Report
     from gmbench.evaluators.significance import NewSeeds, PairedDifference
     from gmbench.records.comparison import Comparison
