@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gmbench.audit.check import Check, listed
+from gmbench.audit.reading import AuditedImages
 from gmbench.data.cards import REAL, ROLES, DatasetCard
 from gmbench.manifold.neighbors import nearest_images
 from gmbench.support.progress import Progress
-
-if TYPE_CHECKING:
-    pass
-from gmbench.audit.check import Check, listed
-from gmbench.audit.reading import AuditedImages
 
 NEAR_DUPLICATE = 4.0
 BLOCK_BYTES = 64 * 2**20
