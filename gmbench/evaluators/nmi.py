@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gmbench.support.schema import Strict
 from gmbench.support.threads import side_by_side
+
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans
 
 RESTARTS = 10
 DEALINGS = 100
@@ -48,6 +51,9 @@ def design_alignment(
     Returns:
         By name of the choice; choices that all sources share are left out.
     """
+    # Loaded here, so that the limit on threads holds for its library too.
+    from sklearn.cluster import KMeans
+
     features = np.asarray(features, dtype=np.float64)
     groupings = {}
     for name in dict.fromkeys(name for of_source in choices for name in of_source):
@@ -57,7 +63,7 @@ def design_alignment(
         if 2 <= k <= np.isin(labels, designed).sum():
             groupings[name] = _Grouping(values[designed], designed, k)
     keys = list(dict.fromkeys((grouping.k, *grouping.sources) for grouping in groupings.values()))
-    counted = side_by_side([partial(_counts, features, labels, key[1:], key[0], seed) for key in keys])
+    counted = side_by_side([partial(_counts, KMeans(key[0], n_init=RESTARTS, random_state=seed), features, labels, key[1:]) for key in keys])
     counts_of = dict(zip(keys, counted, strict=True))
     random = np.random.default_rng(seed)
     found: dict[str, Alignment] = {}
@@ -83,13 +89,11 @@ class _Grouping(NamedTuple):
     k: int
 
 
-def _counts(features: np.ndarray, labels: np.ndarray, sources: Sequence[int], k: int, seed: int) -> np.ndarray:
-    """How many images of each of some sources are in each cluster: integers (sources, k)."""
-    from sklearn.cluster import KMeans
-
+def _counts(clustering: KMeans, features: np.ndarray, labels: np.ndarray, sources: Sequence[int]) -> np.ndarray:
+    """How many images of each of some sources are in each cluster: integers (sources, clusters)."""
     kept = np.isin(labels, sources)
-    clusters = KMeans(k, n_init=RESTARTS, random_state=seed).fit_predict(features[kept])
-    counts = np.zeros((max(labels.max(), *sources) + 1, k), np.int64)
+    clusters = clustering.fit_predict(features[kept])
+    counts = np.zeros((max(labels.max(), *sources) + 1, clustering.n_clusters), np.int64)
     np.add.at(counts, (labels[kept], clusters), 1)
     return counts[list(sources)]
 
