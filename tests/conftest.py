@@ -62,7 +62,7 @@ def make_card(slug: str = "tiny", per_source: int = 60) -> DatasetCard:
         licence="CC0-1.0",
         real=RealImages(title="shapes", licence="CC0-1.0", url="https://example.org"),
         images=Counts(per_source=per_source, manifold=50),
-        sources={name: Source(title=name, **source) for name in SOURCES[1:]},
+        generators={name: Source(title=name, **source) for name in SOURCES[1:]},
         embedded=True,
     )
 
@@ -87,7 +87,7 @@ def write_dataset(folder: Path, card: DatasetCard, first_seed: int = 0) -> Path:
     n = card.images.per_source
     parts = {role: ([], []) for role in ROLES}
     parts["manifold"] = ([make_images("real", card.images.manifold, first_seed + 99)], ["real"] * card.images.manifold)
-    for seed, source in enumerate(card.classes, start=first_seed):
+    for seed, source in enumerate(card.sources, start=first_seed):
         images = make_images(source, n, seed)
         for role, start, end in (("train", 0, 0.7), ("val", 0.7, 0.8), ("test", 0.8, 1)):
             chosen = images[round(start * n) : round(end * n)]

@@ -82,7 +82,7 @@ def test_what_a_record_cannot_say(folder: Path, keys: tuple[str, ...], value: ob
     assert str(folder / "record.json") in str(error.value)
     assert "\n" not in str(error.value)
     with pytest.raises(RecordError):
-        build_pages(folder.parents[4])
+        build_pages(folder.parents[3])
     (validated,) = validate([folder])
     assert not validated.ok
 
@@ -130,7 +130,7 @@ def test_predictions_that_are_none(folder: Path, change: Callable[[Any], Any], w
 def test_the_pages_command_is_built_from_the_identity(folder: Path) -> None:
     """What a record says of its command stands on no page, and every part is quoted."""
     edited(folder, "command", value="gmbench run --method mccloskey18 --out x;touch${IFS}y")
-    page = build_pages(folder.parents[4])["attribution.md"]
+    page = build_pages(folder.parents[3])["attribution.md"]
     assert "touch" not in page
     identity = read_record(folder).identity
     assert command_of(identity) in page

@@ -158,7 +158,7 @@ class TestNames:
         adm = Source(title="ADM", family="score", paper="none", aliases=["adm_64"])
         card = make_card().model_copy(
             update={
-                "sources": {"adm-64": adm, "adm-256": adm.model_copy(update={"title": "x", "aliases": ["adm_256"]})}
+                "generators": {"adm-64": adm, "adm-256": adm.model_copy(update={"title": "x", "aliases": ["adm_256"]})}
             }
         )
         use_catalogue(monkeypatch, cards={"tiny": card})
@@ -350,7 +350,9 @@ class TestSplits:
         assert len(dataset["train"]) == len(dataset["val"]) == 0
         assert len(dataset["test"]) + len(dataset["manifold"]) == sum(report.images.values())
         assert {check.name: check.passed for check in audit_dataset(card, Cache(), Progress()).checks}["sources"]
-        code, _, err = command("run", "--method", "mccloskey18", "--dataset", "mine", "--out", str(tmp_path / "out"))
+        code, _, err = command(
+            "run", "--method", "mccloskey18", "--dataset", "mine", "--results", str(tmp_path / "out")
+        )
         assert (code, err.count("\n")) == (2, 1)
         assert "mine is for testing only. Test on it what is fitted on another dataset: gmbench transfer" in err
 
@@ -557,10 +559,10 @@ class TestRemove:
         asked = ("data", "import", "--new", "My Pics", "--from", str(tmp_path / "in"), "--family", "Model_A=gan")
         code, out, _ = command(*asked, "--check")
         assert code == 0
-        assert "16 images would be read, of real and 1 of 1 sources, at 32x32. Nothing was written." in out
+        assert "16 images would be read, of 2 of 2 sources, at 32x32. Nothing was written." in out
         assert not list(data_folder().iterdir())
         assert command(*asked, "--workers", "1")[0] == 0
-        assert find_dataset("my-pics").sources["model-a"].family == "gan"
+        assert find_dataset("my-pics").generators["model-a"].family == "gan"
         code, out, _ = command("info", "my-pics")
         assert "on the Hub" not in out
         for family, words in (("nothing=gan", "no source named"), ("Model_A=nothing", "is none of: gan, vae")):

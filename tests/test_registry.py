@@ -40,11 +40,11 @@ def test_parameters_are_defaults_then_fixed_then_given() -> None:
     ("given", "message"),
     [
         ({"epoch": "3"}, "no parameter of manifpt-rgb named 'epoch'. Nearest: epochs"),
-        ({"epochs": "many"}, "'epochs': expected int of at least 1, got 'many'"),
-        ({"epochs": "1.5"}, "'epochs': expected int of at least 1, got '1.5'"),
-        ({"epochs": "0"}, "'epochs': expected int of at least 1, got '0'"),
-        ({"learning_rate": "nan"}, "'learning_rate': expected float of at least 1e-08, got 'nan'"),
-        ({"learning_rate": "inf"}, "'learning_rate': expected float of at least 1e-08, got 'inf'"),
+        ({"epochs": "many"}, "'epochs': expected int of at least 0, got 'many'"),
+        ({"epochs": "1.5"}, "'epochs': expected int of at least 0, got '1.5'"),
+        ({"epochs": "-1"}, "'epochs': expected int of at least 0, got '-1'"),
+        ({"learning_rate": "nan"}, "'learning_rate': expected float of at least 0, got 'nan'"),
+        ({"learning_rate": "inf"}, "'learning_rate': expected float of at least 0, got 'inf'"),
         ({"network": "vgg"}, "'network': expected one of 'resnet20', 'resnet50', got 'vgg'"),
         ({"space": "freq"}, "'space' is fixed to 'rgb' in manifpt-rgb"),
     ],
@@ -200,5 +200,5 @@ meaning = "width"
                 methods()[slug].parameters(
                     {k: v for k, v in length.parameters.items() if k not in methods()[slug].fixed}
                 )
-                assert "epochs" in length.parameters
+                assert any(name.endswith("epochs") for name in length.parameters)
             assert length.method in methods()

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
@@ -30,12 +31,12 @@ pytestmark = pytest.mark.usefixtures("only_tiny")
 
 @pytest.fixture(scope="module")
 def honest(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Records of a method, two repetitions: do not change them, copy them."""
+    """Records of a method, two seeds: do not change them, copy them."""
     home = tmp_path_factory.mktemp("honest")
     with pytest.MonkeyPatch.context() as patch:
         use_catalogue(patch, tiny_folder.parent)
-        for repetition in (0, 1):
-            asked = Run(find_method("mccloskey18"), make_card(), "clean", repetition)
+        for seed in (0, 1):
+            asked = Run(find_method("mccloskey18"), make_card(), "clean", seed)
             perform(asked, home / "results", Progress(), Cache(home / "cache"))
     return home / "results"
 
@@ -100,7 +101,7 @@ def test_many_records_have_a_line_per_row(capsys: pytest.CaptureFixture[str]) ->
         (("scores", "fdr"), None, "predictions_only"),
         (("identity", "dataset_revision"), "f" * 40, "identity.dataset_revision"),
         (("identity", "roles_sha256"), "f" * 64, "identity.roles_sha256"),
-        (("identity", "seed"), 5, "identity.seed"),
+        (("identity", "random_state"), 5, "identity.random_state"),
         (("identity", "parameters"), {"C": 3.0}, "identity.parameters"),
         (("identity", "setting"), "laundered", "'identity'"),
         (("command",), "gmbench run --method durall20 --dataset tiny --setting clean --seed 0", "'command'"),
@@ -158,7 +159,19 @@ def test_test_images_are_named(folder: Path, case: str, words: str) -> None:
     assert named in wrong(folder)
 
 
-def test_repetitions_of_different_code_do_not_share_a_row(results: Path, folder: Path) -> None:
+def test_the_summary_comes_first(command, results: Path, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """How many are wrong is the first line; `--quiet` shows nothing else but these."""
+    right = folder.parent / ("1" if folder.name == "0" else "0")
+    edit(folder, "identity", "random_state", value=5)
+    for options, shown in (((), True), (("--quiet",), False)):
+        code, out, _ = command("validate", str(folder.parent), *options)
+        lines = out.splitlines()
+        assert (code, lines[0].partition(",")[0]) == (1, "2 records")
+        assert any(line.startswith("WRONG") and line.endswith(folder.name) for line in lines)
+        assert any(line.startswith("ok") and line.endswith(right.name) for line in lines) == shown
+
+
+def test_seeds_of_different_code_do_not_share_a_row(results: Path, folder: Path) -> None:
     """Old records stay valid history, but only among themselves."""
     edit(folder, "identity", "method_sha256", value="0" * 64)
     assert wrong(folder) == ""
@@ -277,3 +290,52 @@ class TestRerun:
         """Then there is nothing to choose from."""
         edit(folder, "predictions_only", value=True)
         assert choose([folder]) is None
+
+
+@pytest.fixture(scope="module")
+def two_methods(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of two methods, in which there is chance: do not change them, copy them."""
+    home = tmp_path_factory.mktemp("two")
+    with pytest.MonkeyPatch.context() as patch:
+        use_catalogue(patch, tiny_folder.parent, {"tiny": make_card()})
+        for method in ("mccloskey18", "durall20"):
+            perform(Run(find_method(method), make_card()), home / "results", Progress(), Cache(home / "cache"))
+    return home / "results"
+
+
+class TestCopies:
+    """Predictions that are another record's."""
+
+    def take(self, results: Path, of: str, for_: str, noise: float = 0.0) -> Path:
+        """Puts one record's predictions, with a little noise, and their scores into another record."""
+        from gmbench.records.scoring import score_predictions
+        from gmbench.records.store import write_record
+
+        source, target = results / "tiny" / of, results / "tiny" / for_
+        record = read_record(target)
+        ids, labels, probabilities = read_predictions(source, record.identity.sources)
+        random = np.random.default_rng(0)
+        probabilities = np.abs(probabilities + random.uniform(-noise, noise, probabilities.shape))
+        probabilities = (probabilities / probabilities.sum(axis=1, keepdims=True)).astype(np.float32)
+        scores = record.scores.model_copy(update=score_predictions(probabilities, labels, record.identity.sources))
+        write_record(target, record.model_copy(update={"scores": scores}), ids, labels, probabilities)
+        return target
+
+    @pytest.mark.parametrize("noise", [0.0, 1e-4])
+    def test_of_another_method(self, two_methods: Path, tmp_path: Path, noise: float) -> None:
+        """Named, though the other record is not among those that are asked about; before it is a copy, it is fine."""
+        results = Path(shutil.copytree(two_methods, tmp_path / "results"))
+        assert all(of_record.ok for of_record in validate([results]))
+        copy = self.take(results, "clean/mccloskey18/0", "clean/durall20/0", noise)
+        (of_record,) = validate([copy])
+        (problem,) = of_record.problems
+        assert str(copy / "record.json") in problem
+        assert "are those of" in problem
+        assert "mccloskey18/0/record.json, which is of another method" in problem
+
+    def test_of_another_seed(self, results: Path) -> None:
+        """A warning: in some methods nothing is random."""
+        self.take(results, "clean/mccloskey18/0", "clean/mccloskey18/1")
+        for of_record in validate([results]):
+            assert of_record.ok
+            assert any("nothing is random, or a copy" in warning for warning in of_record.warnings)

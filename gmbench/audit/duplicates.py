@@ -32,7 +32,7 @@ class AuditedPart:
 
 def parts_of(images: AuditedImages, card: DatasetCard) -> list[AuditedPart]:
     """Parts by role, within a role reals first: what an image may not repeat is before it, or in its own role."""
-    sources = [*card.classes, *sorted(set(images.sources) - set(card.classes))]
+    sources = [*card.sources, *sorted(set(images.sources) - set(card.sources))]
     parts = [
         AuditedPart(role, source, np.flatnonzero((images.roles == role) & (images.sources == source)))
         for role in ROLES

@@ -15,6 +15,7 @@ from gmbench.cli import (
     data,  # noqa: F401
     generators,  # noqa: F401
     look,  # noqa: F401
+    models,  # noqa: F401
     run,  # noqa: F401
     submit,  # noqa: F401
 )

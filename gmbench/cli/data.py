@@ -200,9 +200,9 @@ def sample_data(
     from gmbench.errors import NotFoundError
 
     card = find_dataset(dataset)
-    if source not in card.sources:
-        raise NotFoundError.of(f"source of {dataset}", source, card.sources)
-    found = card.sources[source]
+    if source not in card.generators:
+        raise NotFoundError.of(f"source of {dataset}", source, card.generators)
+    found = card.generators[source]
     if pipeline is None and found.pipeline is None:
         told = found.sample or "no command is known"
         console().print(f"{source} has no diffusers pipeline. With {found.code or 'its code'}:", highlight=False)

@@ -88,7 +88,7 @@ def stored_card(card: DatasetCard, manifest: Manifest) -> DatasetCard:
     """
     if not manifest.sources:
         return card
-    if strangers := set(manifest.sources) - set(card.classes):
+    if strangers := set(manifest.sources) - set(card.sources):
         raise DataError(f"the {MANIFEST} of {card.slug} has a source '{min(strangers)}' that its card does not know.")
     manifold = sum(manifest.files[name].rows for name in role_files(manifest, "manifold"))
     return card.with_sources(manifest.sources, manifold)

@@ -69,7 +69,7 @@ class Vectors:
         rows = np.array_split(np.arange(len(inputs)), -(-len(inputs) // BATCH))
 
         def batches() -> Iterator[np.ndarray]:
-            return (inputs.batch(some) for some in progress.track(rows, "vectors", len(rows)))
+            return (inputs.batch(some) for some in progress.track(rows, f"inputs of {len(inputs):,} images", len(rows)))
 
         code = [harness_sha256(), sha256_file(Path(inspect.getfile(type(inputs))))]
         return cls(cache.mapped("vectors", shape, batches, np.float32, code=code, **parts))

@@ -100,7 +100,7 @@ def _project(images: ImageSet, manifold: ImageSet, space: Space, progress: Progr
 
 
 def _embedded(images: ImageSet, space: Space, progress: Progress) -> np.ndarray:
-    batches = progress.track(images.id_batches(BATCH), "embedding", -(-len(images) // BATCH))
+    batches = progress.track(images.id_batches(BATCH), f"encoding {len(images):,} images", -(-len(images) // BATCH))
     return np.concatenate([_finite(space.embed(batch).reshape(len(batch), -1), space, ids) for batch, ids in batches])
 
 

@@ -1,4 +1,4 @@
-"""The rows of leaderboards: records of one method on one dataset in one setting, over its repetitions."""
+"""The rows of leaderboards: records of one method on one dataset in one setting, over its seeds."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _sources_asked(found: Found) -> list[str]:
     identity = found.record.identity
     fitted, tested = (dataset_cards().get(dataset) for dataset in (identity.dataset, found.tested))
     if fitted is not None and tested is not None:
-        shared = set(fitted.classes) & set(tested.classes)
+        shared = set(fitted.sources) & set(tested.sources)
         if shared != set(identity.sources):
             raise RecordError(
                 f"{found.path}: {fitted.slug} and {tested.slug} share {len(shared)} sources, the record has "

@@ -33,12 +33,12 @@ BASELINES, METHODS = METHOD_FOLDERS
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """All repetitions of one method (with its parameters) on one dataset in one setting.
+    """All seeds of one method (with its parameters) on one dataset in one setting.
 
     Attributes:
-        records: one per repetition, in their order; their scores are those that the predictions give.
+        records: one per seed, in their order; their scores are those that the predictions give.
         labels: (images,) source of each test image.
-        probabilities: (repetitions, images, sources).
+        probabilities: (seeds, images, sources).
     """
 
     records: tuple[Record, ...]
@@ -87,32 +87,32 @@ class Entry:
 
     @cached_property
     def correct(self) -> np.ndarray:
-        """(repetitions, images) whether each test image was attributed to its source."""
+        """(seeds, images) whether each test image was attributed to its source."""
         return self.probabilities.argmax(axis=2) == self.labels
 
     @property
     def accuracies(self) -> np.ndarray:
-        """Accuracy of each repetition, in [0, 1]."""
+        """Accuracy of each seed, in [0, 1]."""
         return self.correct.mean(axis=1)
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """95 % interval over test images of the accuracy averaged over these repetitions."""
+        """95 % interval over test images of the accuracy averaged over these seeds."""
         return accuracy_interval(self.correct)
 
     @property
     def confusion(self) -> np.ndarray:
-        """(sources, sources) counts over all repetitions; row: true source, column: attributed source."""
+        """(sources, sources) counts over all seeds; row: true source, column: attributed source."""
         return np.sum([record.scores.accuracy.confusion for record in self.records], axis=0)
 
     @property
     def recall(self) -> dict[str, float]:
-        """Recall of each source, averaged over repetitions."""
+        """Recall of each source, averaged over seeds."""
         recalls = [record.scores.accuracy.recall for record in self.records]
         return {source: float(np.mean([recall[source] for recall in recalls])) for source in self.sources}
 
     def accuracies_among(self, sources: Sequence[str]) -> np.ndarray:
-        """Accuracy of each repetition on the test images of some of its sources, choosing among these alone."""
+        """Accuracy of each seed on the test images of some of its sources, choosing among these alone."""
         columns = [self.sources.index(source) for source in sources]
         asked = np.isin(self.labels, columns)
         predicted = np.array(columns)[self.probabilities[:, asked][:, :, columns].argmax(axis=2)]
@@ -136,7 +136,7 @@ def read_entries(results: Path) -> list[Entry]:
         list(pool.map(check_scores, found))
     entries = []
     for _, group in groupby(sorted(found, key=row_of), key=row_of):
-        members = sorted(group, key=lambda member: member.record.identity.repetition)
+        members = sorted(group, key=lambda member: member.record.identity.seed)
         check_row(members)
         probabilities = np.stack([member.probabilities for member in members])
         entries.append(Entry(tuple(member.record for member in members), members[0].labels, probabilities))
@@ -151,4 +151,4 @@ def methods_of(entries: Iterable[Entry]) -> list[str]:
 def _family(card: DatasetCard | None, source: str) -> str:
     if source == REAL:
         return REAL
-    return card.sources[source].family if card is not None and source in card.sources else "other"
+    return card.generators[source].family if card is not None and source in card.generators else "other"

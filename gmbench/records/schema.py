@@ -18,9 +18,9 @@ from gmbench.evaluators.detection import Detection
 from gmbench.evaluators.fdr import FDR
 from gmbench.evaluators.nmi import Alignment
 from gmbench.protocol.settings import SETTINGS, TRANSFER
-from gmbench.support.schema import Line, Slug, Strict
+from gmbench.support.schema import Line, Name, Slug, Strict
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LONGEST_CHANGES = 120
 ROUNDING = 1e-9
 Role = Annotated[str, StringConstraints(pattern=r"^(manifold|train|val|test)$")]
@@ -94,10 +94,10 @@ class Identity(Strict):
     tested_revision: str | None
     method: Slug
     method_sha256: str
-    parameters: dict[str, bool | int | float | str]
-    given: dict[str, bool | int | float | str]
-    repetition: NonNegativeInt
-    seed: int
+    parameters: dict[Name, bool | int | float | str]
+    given: dict[Name, bool | int | float | str]
+    seed: NonNegativeInt
+    random_state: int
     sources: list[Line] = Field(min_length=2)
     harness_sha256: str
     evaluators_sha256: dict[str, str]

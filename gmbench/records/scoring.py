@@ -103,10 +103,11 @@ def score(
     """
     answers = Answers(probabilities, features, labels, sources, choices)
     try:
-        found = {
-            evaluator.name: evaluator.function(answers)
-            for evaluator in progress.track(EVALUATORS, "evaluating", len(EVALUATORS))
-        }
+        found = {}
+        with progress.phase("evaluating", len(EVALUATORS)) as phase:
+            for evaluator in EVALUATORS:
+                found[evaluator.name] = evaluator.function(answers)
+                phase.advance(1, evaluator.name)
     except ValueError as error:
         raise MethodError(f"embed: {error}.") from error
     return Scores(**found)
@@ -216,4 +217,4 @@ def keep_features(cache: Cache, identity: Identity, features: np.ndarray) -> Non
 
 def design_choices(card: DatasetCard, sources: Sequence[str]) -> list[Mapping[str, str]]:
     """The design choices of each source by name; none for `real`."""
-    return [card.sources[name].known_choices if name in card.sources else {} for name in sources]
+    return [card.generators[name].known_choices if name in card.generators else {} for name in sources]

@@ -11,15 +11,29 @@ from pydantic import ValidationError
 
 from gmbench.errors import NotFoundError, RecordError
 from gmbench.records.schema import SCHEMA_VERSION, Identity, Record, Scores
-from gmbench.support.files import replacing, sha256_file, write_text
+from gmbench.support.files import first_link, replacing, sha256_file, write_text
 from gmbench.support.schema import first_problem
 
 RECORD, PREDICTIONS = "record.json", "predictions.parquet"
 
 
 def record_folder(results: Path, identity: Identity) -> Path:
-    """Where the record of a run is kept below `results`: dataset, setting, entry, repetition."""
-    return results / identity.dataset / identity.setting / identity.entry / str(identity.repetition)
+    """Where the record of a run is kept below `results`: dataset, setting, entry, seed."""
+    return results / identity.dataset / identity.setting / identity.entry / str(identity.seed)
+
+
+def refuse_links(results: Path) -> None:
+    """A record is what lies in its place: a link could lead to one that nobody handed in.
+
+    Raises:
+        RecordError: there is a link below this folder; the message names it.
+    """
+    if (link := first_link(results)) is not None:
+        raise _link_error(link)
+
+
+def _link_error(link: Path) -> RecordError:
+    return RecordError(f"{link} is a link. Name the record where it is; in results there are no links.")
 
 
 def record_folders(path: Path) -> list[Path]:
@@ -27,8 +41,14 @@ def record_folders(path: Path) -> list[Path]:
 
     Raises:
         NotFoundError: there is none.
+        RecordError: there is a link among them, or on the way to one.
     """
     folder = path.parent if path.is_file() else path
+    on_the_way = folder.absolute().parents[:3] if (folder / RECORD).exists() else ()
+    for place in (path, folder, *on_the_way):
+        if place.is_symlink():
+            raise _link_error(place)
+    refuse_links(folder)
     found = sorted(record.parent for record in folder.rglob(RECORD))
     if not found:
         raise NotFoundError(f"no record at {path}. Expected a record's folder, or a folder that holds some.")
@@ -148,11 +168,12 @@ def _as_text(record: Record) -> str:
 
 
 def all_records(results: Path) -> Iterator[tuple[Path, Record]]:
-    """Every record below `results` with its folder, ordered by dataset, setting, method and repetition.
+    """Every record below `results` with its folder, ordered by dataset, setting, method and seed.
 
     Raises:
-        RecordError: one is damaged, or does not lie where its identity says.
+        RecordError: one is damaged, or does not lie where its identity says, or there is a link among them.
     """
+    refuse_links(results)
     for path in sorted(results.glob(f"*/*/*/*/{RECORD}")):
         folder = path.parent
         record = read_record(folder)

@@ -11,11 +11,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from gmbench.data.cards import dataset_cards, find_dataset
-from gmbench.errors import RecordError
+from gmbench.errors import MethodError, RecordError
 from gmbench.evaluators.significance import mcnemar
 from gmbench.records.schema import Record
 from gmbench.records.store import RECORD, read_predictions, read_record
 from gmbench.registry import find_method
+from gmbench.runs.apart import Apart, EndedError, MethodApart, RaisedError
 from gmbench.runs.runner import Run, perform
 from gmbench.support.cache import Cache
 from gmbench.support.progress import Progress
@@ -66,27 +67,36 @@ def choose(folders: Sequence[Path]) -> Path | None:
 
 
 def rerun(folder: Path, device: str, progress: Progress) -> Rerun:
-    """Makes a record's run again, with nothing from the cache.
+    """Makes a record's run again, with nothing from the cache, and the method in a process of its own.
 
     Raises:
         RecordError: the record is damaged, or of other data than is here.
         NotFoundError: its method is not here.
+        MethodError: the method fails, ends its process, or reads images or records by itself.
     """
     record = read_record(folder)
     identity = record.identity
     ids, labels, probabilities = read_predictions(folder, identity.sources)
     method = find_method(identity.method)
-    with TemporaryDirectory() as home:
+    card = find_dataset(identity.dataset)
+    with TemporaryDirectory() as home, Apart(method, Path(home).resolve() / "apart") as process:
         asked = Run(
-            method,
-            find_dataset(identity.dataset),
+            MethodApart.of(process, card),
+            card,
             identity.setting,
-            identity.repetition,
+            identity.seed,
             identity.given,
             device,
             identity.precision,
         )
-        outcome = perform(asked, Path(home) / "results", progress, Cache(Path(home) / "cache"))
+        try:
+            outcome = perform(asked, Path(home) / "results", progress, Cache(Path(home) / "cache"))
+        except EndedError as error:
+            raise MethodError(f"{method.slug} ended its process, {error}.") from error
+        except RaisedError as error:
+            raise MethodError(f"{method.slug} failed: {error}") from error
+        if process.seen["labels"]:
+            raise MethodError(f"{method.slug} reads images or records by itself: {process.seen['labels'][0]}.")
         again_ids, _, again = read_predictions(outcome.folder, identity.sources)
     if not np.array_equal(ids, again_ids):
         raise RecordError(f"{folder / RECORD}: its test images are not those of {identity.dataset} (field 'id').")

@@ -9,6 +9,7 @@ from pathlib import Path
 from gmbench.data.cards import dataset_cards
 from gmbench.errors import GmbenchError, RecordError
 from gmbench.records.command import cell_of
+from gmbench.records.identity import random_state_of
 from gmbench.records.integrity import (
     Found,
     check_revisions,
@@ -22,9 +23,9 @@ from gmbench.records.integrity import (
 from gmbench.records.scoring import OF_FEATURES
 from gmbench.records.store import read_record, record_folder, record_folders
 from gmbench.registry import methods
+from gmbench.submissions.copies import copies
 from gmbench.support.digests import evaluator_sha256, harness_sha256
 from gmbench.support.schema import Strict
-from gmbench.support.seeds import seed_from
 
 
 class Validated(Strict):
@@ -65,6 +66,12 @@ def validate(paths: Sequence[Path]) -> list[Validated]:
         found.append(member)
         problems[folder] += _problems(member)
         warnings[folder] += _warnings(member)
+    for path, other, is_problem in copies(found):
+        said = f"{path}: its predictions are those of {other}"
+        if is_problem:
+            problems[path.parent].append(f"{said}, which is of another method (field 'predictions_sha256').")
+        else:
+            warnings[path.parent].append(f"{said}: a method in which nothing is random, or a copy.")
     for _, row in groupby(sorted(found, key=row_of), key=row_of):
         members = list(row)
         if (problem := _said(check_row, members)) is not None:
@@ -94,16 +101,16 @@ def _said(check: Callable[..., None], about: Found | list[Found]) -> str | None:
 
 
 def _place_and_name(found: Found) -> Iterator[str]:
-    """The record lies where its identity says, and its seed follows from its names."""
+    """The record lies where its identity says, and its random state follows from its names."""
     identity = found.record.identity
     expected = record_folder(Path(), identity)
     if found.path.parent.absolute().parts[-len(expected.parts) :] != expected.parts:
         yield f"{found.path} is the record of {expected} (field 'identity')."
-    seed = seed_from(identity.dataset, identity.method, identity.repetition)
-    if identity.seed != seed:
+    expected_state = random_state_of(identity.dataset, identity.method, identity.seed)
+    if identity.random_state != expected_state:
         yield (
-            f"{found.path}: repetition {identity.repetition} has seed {seed}, got {identity.seed} "
-            "(field 'identity.seed')."
+            f"{found.path}: seed {identity.seed} has random state {expected_state}, got {identity.random_state} "
+            "(field 'identity.random_state')."
         )
 
 
@@ -119,7 +126,7 @@ def _command(found: Found) -> Iterator[str]:
         "method": identity.method,
         "dataset": identity.dataset,
         "setting": identity.setting,
-        "seed": str(identity.repetition),
+        "seed": str(identity.seed),
     }
     if not found.record.predictions_only:
         expected |= {

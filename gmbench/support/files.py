@@ -51,6 +51,19 @@ def replacing(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def first_link(folder: Path) -> Path | None:
+    """The first symbolic link below a folder, at any depth, in order of names; None if there is none.
+
+    A link can lead out of what a digest, a check or a reader looks at.
+    """
+    for here, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted([*folders, *files]):
+            if (path := Path(here, name)).is_symlink():
+                return path
+    return None
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text with Unix line ends, whole or not at all."""
     with replacing(path) as aside:

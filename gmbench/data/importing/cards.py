@@ -61,7 +61,7 @@ def new_card(
         raise NotFoundError.of("source", min(strangers), by_slug)
     if unknown := [family for family in given.values() if family not in get_args(Family)]:
         raise ParameterError(f"--family: '{unknown[0]}' is none of: {', '.join(get_args(Family))}.")
-    sources = {
+    generators = {
         slug: Source(
             title=printable(folder), family=cast(Family, given.get(slug, UNKNOWN)), paper=UNKNOWN, aliases=[folder]
         )
@@ -76,7 +76,7 @@ def new_card(
         licence=UNKNOWN,
         real=RealImages(title=printable(title), licence=UNKNOWN, url=UNKNOWN, aliases=[real] if real else []),
         images=Counts(per_source=0, manifold=0),
-        sources=sources,
+        generators=generators,
     )
 
 

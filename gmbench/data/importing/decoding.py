@@ -35,6 +35,7 @@ class Options:
         limit_per_source: only so many images of each source, evenly from its folders; None: all.
         crop: of images that are not square: the square in the middle (`centre`) or anywhere (`random`, decided by the
             pixels), as large as the shorter side with `resize`, of `resolution` without; None: they are refused.
+        native: images of any size are taken as they are.
     """
 
     resolution: int
@@ -42,6 +43,7 @@ class Options:
     allow_grey: bool = False
     limit_per_source: int | None = None
     crop: str | None = None
+    native: bool = False
 
 
 class Refused(Exception):
@@ -195,7 +197,7 @@ def _rgb(image: Any) -> np.ndarray:
 
 def _check_size(width: int, height: int, options: Options) -> None:
     n = options.resolution
-    if (width, height) == (n, n):
+    if options.native or (width, height) == (n, n):
         return
     fits = options.resize if width == height or options.crop else False
     if not fits and not (options.crop and min(width, height) >= n):
@@ -221,6 +223,8 @@ def _fitting(pixels: np.ndarray, options: Options) -> tuple[np.ndarray, tuple[st
     n, changes = options.resolution, []
     if not options.allow_grey and (pixels == pixels[..., :1]).all():
         raise Refused("grey")
+    if options.native:
+        return pixels, ()
     height, width, _ = pixels.shape
     side = min(height, width) if options.resize else n
     if options.crop and (height, width) != (side, side):

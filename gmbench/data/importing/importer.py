@@ -23,7 +23,7 @@ from gmbench.data.cards import CARD, REAL, ROLES, DatasetCard
 from gmbench.data.folders import data_folder
 from gmbench.data.hub import FILE_NAMES
 from gmbench.data.importing.cards import card_toml
-from gmbench.data.importing.chunks import convert, parallel, pieces, read_index, shares
+from gmbench.data.importing.chunks import converted, pieces, read_index, shares
 from gmbench.data.importing.containers import ARCHIVES, is_archive
 from gmbench.data.importing.decoding import Options
 from gmbench.data.importing.history import unlike
@@ -119,7 +119,7 @@ def check_import(
         matched=folders.matched,
         notes=folders.notes,
         joined=folders.joined,
-        missing=[name for name in card.sources if name not in sources],
+        missing=[name for name in card.generators if name not in sources],
         ignored=folders.ignored,
         splits=folders.splits,
     )
@@ -128,7 +128,7 @@ def check_import(
     if REAL not in sources:
         raise DataError(f"{origin} has no folder of real images; expected one of: {names_of_reals(card)}.{there}")
     if len(sources) < 2:
-        raise DataError(f"{origin} has no folder of a source; expected some of: {', '.join(card.sources)}.{there}")
+        raise DataError(f"{origin} has no folder of a source; expected some of: {', '.join(card.generators)}.{there}")
     if folders.splits and not keep_splits:
         report.warnings.append(
             f"the given splits ({', '.join(folders.splits)}) are pooled and dealt anew; --keep-splits keeps them"
@@ -251,18 +251,18 @@ def _import(
         }
     with progress.phase("decoding", total) as phase:
         jobs = ((piece, origin, work, options) for piece in pieces(origin, in_order, options.limit_per_source))
-        for number, (key, done) in parallel(convert, jobs, workers):
+        for number, (key, done) in converted(jobs, workers):
             keys[number] = key
             phase.advance(done)
 
-    images = Decoded.read(work, [keys[number] for number in range(len(keys))], card.classes)
+    images = Decoded.read(work, [keys[number] for number in range(len(keys))], card.sources)
     given = {role for code, role in enumerate(ROLES) if (images.splits == code).any()}
     if dealing.keep_splits and not given:
         raise DataError(f"{origin} has no given splits to keep: expected folders such as train, val and test.")
     test_only = dealing.test_only or (dealing.keep_splits and given <= {"test", "manifold"})
     refused = images.drop_duplicates() + images.drop_small_sources(1 if test_only or dealing.keep_splits else FEWEST)
     report.images = images.counts()
-    report.missing += [name for name in card.sources if name not in report.images and name not in report.missing]
+    report.missing += [name for name in card.generators if name not in report.images and name not in report.missing]
     if REAL not in report.images or len(report.images) < 2:
         kinds = _write_quarantine(work / QUARANTINE, images, refused)
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in kinds.items())

@@ -52,7 +52,7 @@ def source_matcher(card: DatasetCard, real: str | None = None) -> Matcher:
     spelling = normalised if card.slug in registered_cards() else slugged
     exact: dict[str, str] = {}
     spelt: dict[str, set[str]] = {}
-    for name, source in card.sources.items():
+    for name, source in card.generators.items():
         for alias in (*source.aliases, source.title, name):
             exact.setdefault(alias, name)
             spelt.setdefault(spelling(alias), set()).add(name)
