@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -80,7 +81,7 @@ def test_a_run_goes_on_once_there_is_room(  # type: ignore[no-untyped-def]
     full = disk("320k" if what == "cache" else "4k")
     monkeypatch.setenv("GMBENCH_CACHE", str(full if what == "cache" else tmp_path / "cache"))
     out = tmp_path / "results" if what == "cache" else full
-    asked = ("run", "--method", "mccloskey18", "--dataset", "tiny", "--out", str(out))
+    asked = ("run", "--method", "mccloskey18", "--dataset", "tiny", "--results", str(out))
     code, printed, err = command(*asked)
     (line,) = [line for line in err.splitlines() if line.startswith("gmbench: ")]
     assert (code, printed) == (2, "")
@@ -137,7 +138,5 @@ class TestOutput:
             assert list(ConsoleProgress().track([1, 2], "counting", 2)) == [1, 2]
             ConsoleProgress().say("done")
             monkeypatch.undo()
-            try:
+            with contextlib.suppress(OSError):
                 full.flush()
-            except OSError:
-                pass
