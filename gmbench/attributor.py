@@ -40,7 +40,8 @@ class RunContext:
         scratch: a folder for checkpoints of this very fit. It is kept, and shared by runs that differ in nothing but
             their test images, so that the same fit is not done twice.
         progress: shows long work to the user.
-        encoder: gives the encoder `sl` or `ssl` that goes with the dataset, a `gmbench.manifold.encoders.Encoder`.
+        encoder: gives the encoder `sl` or `ssl` that goes with the dataset, a `gmbench.manifold.encoders.Encoder`; what
+            else it takes is what `find_encoder` there takes after the folder.
         precision: of the training of networks, as lightning-fabric names it: `32-true`, or `bf16-mixed`, in which
             convolutions and products of matrices compute in bfloat16. Answers are always computed in 32 bits.
     """
@@ -51,7 +52,7 @@ class RunContext:
     cache: Cache
     scratch: Path
     progress: Progress
-    encoder: Callable[[str], Any]
+    encoder: Callable[..., Any]
     precision: str = "32-true"
 
 

@@ -32,6 +32,9 @@ from gmbench.support.schema import Line, Name, Slug, Strict, first_problem, prin
 
 CARD = "method.toml"
 ENTRY_POINTS = "gmbench.methods"
+LENGTHS_CHECKED_ON = ("gm-garments", "gm-photos")
+LEAST_GAIN = 1.0
+"""Points of validation accuracy that twice the epochs must bring for a training to count as too short."""
 
 
 class Variant(Strict):
@@ -41,12 +44,34 @@ class Variant(Strict):
     fixed: dict[Name, Value]
 
 
+class Length(Strict):
+    """A check whether a network's training is long enough: what twice the epochs give.
+
+    Attributes:
+        method: the slug.
+        parameters: those that were checked, the number of epochs among them; all others were the method's defaults.
+        val_accuracy: by dataset, in %: the best of the training as it is, and of one with twice the epochs and the
+            schedule stretched over them (`clean`, seed 0).
+    """
+
+    method: str
+    parameters: dict[str, Value]
+    val_accuracy: dict[str, tuple[float, float]]
+
+    @property
+    def is_enough(self) -> bool:
+        """Twice the epochs give less than a point on each of the datasets that are looked at."""
+        gains = {slug: doubled - once for slug, (once, doubled) in self.val_accuracy.items()}
+        return set(LENGTHS_CHECKED_ON) <= set(gains) and all(gain < LEAST_GAIN for gain in gains.values())
+
+
 class MethodCard(Strict):
     """What `method.toml` says. Without `methods`, the folder's name is the one slug.
 
     Attributes:
         needs: published weights, or images of a certain size or shape.
         attributor: the class in `__init__.py`; None for a method that is not published and hands in predictions only.
+        lengths: checks whether trainings are long enough; they decide no result.
         quick: parameters with which it takes a minute on a few images, for `gmbench check`.
     """
 
@@ -59,6 +84,7 @@ class MethodCard(Strict):
     parameters: dict[Name, Parameter] = {}
     quick: dict[Name, Value] = {}
     methods: dict[Slug, Variant] = {}
+    lengths: list[Length] = []
 
     @property
     def decisive(self) -> str:
@@ -118,6 +144,14 @@ class Method:
             if name in self.fixed:
                 raise ParameterError(f"parameter '{name}' is fixed to '{self.fixed[name]}' in {self.slug}.")
         return values
+
+    def is_converged(self, parameters: Mapping[str, Value]) -> bool:
+        """Whether the card has a check that a training with just these parameters is long enough."""
+        usual = self.parameters({})
+        return any(
+            length.method == self.slug and length.is_enough and dict(parameters) == usual | length.parameters
+            for length in self.card.lengths
+        )
 
     def build(self, parameters: Mapping[str, Value]) -> Attributor:
         """Imports the method and makes an attributor with these parameters.

@@ -124,7 +124,7 @@ def context(tiny: Dataset, tmp_path: Path) -> RunContext:
     """What a run would lend to a method on the small dataset."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    return RunContext(tiny["manifold"], 7, "cpu", Cache(), scratch, Progress(), lambda kind: Encoder().eval())
+    return RunContext(tiny["manifold"], 7, "cpu", Cache(), scratch, Progress(), lambda *which: Encoder().eval())
 
 
 def image_set(pixels: np.ndarray, labels: np.ndarray | None = None, sources: tuple[str, ...] = SOURCES) -> ImageSet:

@@ -21,9 +21,9 @@ import gmbench.audit.duplicates
 import gmbench.audit.probe
 import gmbench.audit.traces
 import gmbench.data.cards
-from gmbench.audit.check import Check
+from gmbench.audit.check import AuditReport, Check
 from gmbench.audit.probe import PROBE_BOUND
-from gmbench.audit.report import AuditReport, audit_dataset, audit_markdown
+from gmbench.audit.report import audit_dataset, audit_markdown
 from gmbench.data.cards import ROLES
 from gmbench.data.manifest import role_path, write_manifest
 from gmbench.data.png import encode_png, image_id
@@ -271,8 +271,7 @@ class TestNear:
         """Parts that come in several blocks and batches give the same report as in one."""
         write(tmp_path / "tiny", fair_images())
         whole = audited(tmp_path / "tiny")
-        monkeypatch.setattr(gmbench.audit.duplicates, "BATCH", 7)
-        monkeypatch.setattr(gmbench.audit.duplicates, "BLOCK_BYTES", 1)
+        monkeypatch.setattr(gmbench.audit.duplicates, "BLOCK_BYTES", 7 * 3 * 32 * 32)
         assert audited(tmp_path / "tiny") == whole
 
     def test_beyond_the_threshold(self, tmp_path: Path) -> None:

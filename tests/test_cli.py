@@ -215,3 +215,34 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1] == "gmbench: stopped. The same command goes on from where it was."
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("record.json"))
+
+
+def test_what_is_chance_is_said(command, only_tiny: None, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Average precision has its chance level, FDR of more features than images its mark; as the page has."""
+    code, out, _ = command("run", "--method", "mccloskey18", "--dataset", "tiny", "--out", str(tmp_path))
+    assert code == 0
+    assert re.search(r"average precision +0\.\d{3} +of generated images; 0\.667 is chance", out)
+    assert re.search(r"FDR +[\d.]+ † +± [\d.]+ over \d+ halvings, n = 6, d = 64", out)
+    assert "† n ≤ d: drawn towards 1" in out
+    assert "balanced accuracy" not in out
+
+
+def test_sources_of_different_sizes(tmp_path: Path, command, only_tiny: None) -> None:  # type: ignore[no-untyped-def]
+    """Then the mean recall is beside the accuracy, and what always naming the largest source would give."""
+    from rich.console import Console
+
+    import gmbench
+    from gmbench.cli.printing import print_outcome
+    from gmbench.evaluators.accuracy import attribution_accuracy
+    from gmbench.runs.runner import Outcome
+
+    record = gmbench.run("mccloskey18", "tiny", results=tmp_path)
+    labels = np.repeat([0, 1, 2], [15, 30, 35])
+    accuracy = attribution_accuracy(np.eye(3)[np.full(80, 2)], labels, record.identity.sources)
+    scores = record.scores.model_copy(update={"accuracy": accuracy})
+    console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))
+    print_outcome(console, Outcome(record.model_copy(update={"scores": scores}), tmp_path, False))
+    out = console.export_text()
+    assert re.search(r"balanced accuracy +33.3%", out)
+    assert re.search(r"always the largest +43.8% +the share of noisy", out)
+    assert re.search(r"average precision .*; 0.812 is chance", out)

@@ -24,7 +24,8 @@ from gmbench.data.importing.cards import card_toml
 from gmbench.data.manifest import MANIFEST, role_path
 from gmbench.data.png import image_id
 from gmbench.errors import DataError, MethodError
-from gmbench.manifold.projection import nearest, project
+from gmbench.manifold.neighbors import nearest
+from gmbench.manifold.projection import project
 from gmbench.manifold.space import Space
 from gmbench.support.cache import Cache
 from gmbench.support.files import sha256_file

@@ -24,7 +24,7 @@ from gmbench.data.manifest import read_manifest, role_path, write_manifest
 from gmbench.data.parquet import write_role
 from gmbench.data.png import image_id
 from gmbench.errors import DataError, NotFoundError
-from gmbench.manifold.projection import nearest
+from gmbench.manifold.neighbors import nearest
 from gmbench.support.cache import Cache
 from gmbench.support.files import sha256_file
 from gmbench.support.progress import Progress

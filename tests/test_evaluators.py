@@ -12,7 +12,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from threadpoolctl import threadpool_limits
 
 from gmbench.evaluators.accuracy import accuracy_interval, attribution_accuracy, family_recall
-from gmbench.evaluators.fdr import frechet_distance, frechet_distance_ratio
+from gmbench.evaluators.fdr import frechet_distance, frechet_distance_ratio, nuclear_norm
 from gmbench.evaluators.nmi import design_alignment
 
 
@@ -239,3 +239,14 @@ def test_fdr_refuses_what_cannot_be_halved(labels: list[int]) -> None:
     """There must be two sources, with four images each."""
     with pytest.raises(ValueError, match="at least two sources"):
         frechet_distance_ratio(np.zeros((8, 2)), np.array(labels))
+
+
+@pytest.mark.parametrize("smallest", [1, 1e-4, 1e-9, 0])
+@pytest.mark.parametrize("shape", [(40, 40), (20, 50), (50, 20)])
+def test_nuclear_norm_of_known_singular_values(shape: tuple[int, int], smallest: float) -> None:
+    """Whether they are alike, very different or zero, the sum is right to 1e-10."""
+    random = np.random.default_rng(0)
+    rank = min(shape)
+    values = np.geomspace(max(smallest, 1e-300), 1, rank) if smallest else np.repeat([0.0, 1.0], rank // 2)
+    left, right = (np.linalg.qr(random.normal(size=(n, rank))).Q for n in shape)
+    assert nuclear_norm(left * values @ right.T) == pytest.approx(values.sum(), rel=1e-10)

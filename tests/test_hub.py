@@ -111,7 +111,7 @@ class TestThereAndBack:
         assert state_of(card).word == "cached"
 
     def test_methods_get_the_encoder_that_was_pulled(self, hub: Hub, card: DatasetCard, tmp_path: Path) -> None:
-        """A dataset that comes from the Hub with an encoder of its own is run with that one."""
+        """A dataset that comes from the Hub with an encoder of its own can be run with that one."""
         card = card.model_copy(update={"encoders": {"sl": "encoders/sl.safetensors"}})
         folder, encoder = data_folder() / "tiny", Encoder()
         (folder / "encoders").mkdir(parents=True)
@@ -119,7 +119,7 @@ class TestThereAndBack:
         write_dataset(folder, card)
         push_dataset(card, False, Progress())
         shutil.rmtree(folder)
-        run = Run(find_method("manifpt-sl"), card, given={"epochs": "1"})
+        run = Run(find_method("manifpt-sl"), card, given={"epochs": "1", "encoder": "own"})
         record = perform(run, tmp_path / "results", Progress()).record
         assert record.training["encoder_sha256"] == encoder.sha256
 

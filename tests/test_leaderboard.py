@@ -70,13 +70,13 @@ def write(results: Path, method: str, is_right: np.ndarray, **changes) -> Path: 
     }  # fmt: skip
     identity |= {name: changes.pop(name) for name in list(changes) if name in identity}
     made_in |= {name: changes.pop(name) for name in list(changes) if name in made_in}
-    training = changes.pop("training", {})
+    training, converged = changes.pop("training", {}), changes.pop("converged", None)
     assert not changes
     record = Record(
         schema_version=SCHEMA_VERSION, identity=Identity(**identity), images={"train": 300, "test": len(labels)},
         scores=Scores(**scores), training=training, environment=Environment(**made_in),
         command=f"gmbench run --method {method} --seed {identity['seed']}", seconds={}, peak_memory_mib=None,
-        predictions_sha256="",
+        predictions_sha256="", converged=converged,
     )  # fmt: skip
     folder = record_folder(results, record.identity)
     write_record(folder, record, ids, labels, probabilities)
@@ -199,6 +199,16 @@ class TestAttribution:
         assert row(page, "durall20")[-1] == "scratch, cpu"
         assert row(page, "manifpt-rgb")[-1] == "1 seed, pretrained, gpu, dirty tree"
         assert row(page, "manifpt-sl")[-1] == "1 seed, encoder, cpu, no commit"
+
+    def test_a_training_that_may_be_too_short_is_marked(self, results: Path) -> None:
+        """One seed is enough for the mark; where nothing was trained, or the record is older, there is none."""
+        for repetition, converged in enumerate((True, False, True)):
+            write(results, "manifpt-rgb", right(60), repetition=repetition, converged=converged)
+            write(results, "manifpt-freq", right(50), repetition=repetition, converged=True)
+            write(results, "durall20", right(40), repetition=repetition)
+        page = self.page(results)
+        assert row(page, "manifpt-rgb")[-1] == "scratch, cpu, not converged"
+        assert row(page, "manifpt-freq")[-1] == row(page, "durall20")[-1] == "scratch, cpu"
 
     def test_an_fdr_of_fewer_images_than_features_is_marked(self, results: Path) -> None:
         """20 images in a half: 19 features are fine, 20 are marked."""

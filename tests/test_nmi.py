@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import normalized_mutual_info_score
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
-from gmbench.evaluators.nmi import design_alignment
+from gmbench.evaluators.nmi import DEALINGS, RESTARTS, design_alignment
 
 
 def blobs(centres: list[float], n: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -57,3 +58,36 @@ def test_no_designs_no_alignment() -> None:
     """A dataset whose sources have no choices has nothing to align with."""
     features, labels = blobs([0.0, 1.0])
     assert design_alignment(features, labels, [{}, {}]) == {}
+
+
+def test_all_scores_are_those_of_scikit_learn() -> None:
+    """From labels of every image, with the same clusters and the same dealings: to the last digits."""
+    random = np.random.default_rng(3)
+    labels = random.choice(7, 400, p=[0.3, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05])
+    features = random.normal(size=(400, 5)) + labels[:, None] % 3
+    losses = np.array(["wasserstein", "bce", "bce", "hinge", "bce", "hinge"])
+    found = design_alignment(features, labels, [{}, *({"loss": loss} for loss in losses)])["loss"]
+
+    kept = labels > 0
+    clusters = KMeans(3, n_init=RESTARTS, random_state=0).fit_predict(features[kept])
+    of_images, dealer = labels[kept] - 1, np.random.default_rng(0)
+    null = np.mean(
+        [
+            normalized_mutual_info_score(dealer.permutation(losses)[of_images], clusters, average_method="max")
+            for _ in range(DEALINGS)
+        ]
+    )
+    assert found.nmi == pytest.approx(
+        normalized_mutual_info_score(losses[of_images], clusters, average_method="max"), rel=1e-9
+    )
+    assert found.nmi_arithmetic == pytest.approx(normalized_mutual_info_score(losses[of_images], clusters), rel=1e-9)
+    assert found.ami == pytest.approx(adjusted_mutual_info_score(losses[of_images], clusters), rel=1e-9)
+    assert found.null == pytest.approx(null, rel=1e-9)
+
+
+def test_values_without_images() -> None:
+    """Of three values, the images of one alone are there: nothing to agree about, and no division by zero."""
+    features, labels = blobs([0.0])
+    choices = [{"loss": loss} for loss in "abc"]
+    found = design_alignment(features, labels, choices)["loss"]
+    assert (found.nmi, found.nmi_arithmetic, found.null) == (0, 0, 0)

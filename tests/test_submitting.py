@@ -17,7 +17,7 @@ import gmbench.data.cards
 import gmbench.registry
 import gmbench.runs.environment
 import gmbench.runs.sweep
-import gmbench.submissions.check
+import gmbench.submissions.branch
 import gmbench.submissions.new
 import gmbench.submissions.submit
 from gmbench.data.manifest import role_path
@@ -41,7 +41,7 @@ def checkout(tmp_path: Path, only_tiny: None, monkeypatch: pytest.MonkeyPatch) -
     homes = (gmbench.attributors.METHOD_FOLDERS[0], tmp_path / "methods")
     homes[1].mkdir()
     (tmp_path / "pyproject.toml").write_text("")
-    for module in (gmbench.registry, gmbench.submissions.new, gmbench.submissions.submit, gmbench.submissions.check):
+    for module in (gmbench.registry, gmbench.submissions.new, gmbench.submissions.submit, gmbench.submissions.branch):
         monkeypatch.setattr(module, "METHOD_FOLDERS", homes)
     commit_all(monkeypatch)
     # What is put in place here is not so in other processes.

@@ -67,6 +67,34 @@ def test_it_learns(context: RunContext) -> None:
     assert len(result.val_accuracy) == 4
 
 
+def test_the_curve_has_the_loss_of_every_epoch(context: RunContext) -> None:
+    """The mean over an epoch's steps: of a network that says nothing and does not learn, log 2 each time."""
+    _, result = train(context)
+    assert len(result.loss) == 4
+    assert result.loss[-1] < result.loss[0] < np.log(2)
+    (context.scratch / "network.pt").unlink()
+    silent = nn.Linear(2, 2)
+    nn.init.zeros_(silent.weight)
+    nn.init.zeros_(silent.bias)
+    options = replace(OPTIONS, learning_rate=0.0, epochs=2)
+    result = train_classifier(silent, *two_clouds(200, 1), *two_clouds(100, 2), options, context)
+    assert result.loss == pytest.approx([np.log(2)] * 2)
+
+
+def test_a_loss_that_is_no_number_is_none(context: RunContext) -> None:
+    """A record holds finite numbers."""
+    options = replace(OPTIONS, epochs=1)
+    lost = lambda output, y, rows: output.sum() * float("nan")  # noqa: E731
+    result = train_classifier(network(), *two_clouds(50, 1), *two_clouds(50, 2), options, context, loss_of=lost)
+    assert result.loss == [None]
+
+
+def test_a_cosine_has_no_patience(context: RunContext) -> None:
+    """Its last epochs are its best: to stop before them is a mistake."""
+    with pytest.raises(ParameterError, match="patience: a cosine goes to its end"):
+        train(context, replace(OPTIONS, patience=3))
+
+
 def test_the_network_is_left_as_it_was_after_the_best_epoch(context: RunContext) -> None:
     """Its validation accuracy is the best that was seen, not the last."""
     model, result = train(context, replace(OPTIONS, learning_rate=0.5, epochs=6))

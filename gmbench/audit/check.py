@@ -1,14 +1,11 @@
-"""One question of an audit, and its answer."""
+"""The questions of an audit and their answers, one by one and together."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gmbench.support.schema import Strict
-
-if TYPE_CHECKING:
-    pass
 
 
 class Check(Strict):
@@ -26,6 +23,21 @@ class Check(Strict):
     found: str
     figures: dict[str, Any]
     gate: bool = True
+
+
+class AuditReport(Strict):
+    """What an audit found, and of which dataset. `images`: how many each role has."""
+
+    dataset: str
+    revision: str
+    gmbench: str
+    images: dict[str, int]
+    checks: list[Check]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check that the audit may fail with passed."""
+        return all(check.passed for check in self.checks if check.gate)
 
 
 REMEDIES = {

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
-from gmbench.data.cards import REAL, DatasetCard
-
-if TYPE_CHECKING:
-    pass
 from gmbench.audit.check import Check, some
 from gmbench.audit.reading import AuditedImages
+from gmbench.data.cards import REAL, DatasetCard
 
 SCORED = ("train", "val", "test")
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gmbench.data.cards import REAL, ROLES, DatasetCard
-from gmbench.manifold.projection import BATCH, BLOCK_BYTES, nearest
-from gmbench.support.progress import Progress
-
-if TYPE_CHECKING:
-    pass
 from gmbench.audit.check import Check, listed
 from gmbench.audit.reading import AuditedImages
+from gmbench.data.cards import REAL, ROLES, DatasetCard
+from gmbench.manifold.neighbors import nearest_images
+from gmbench.support.progress import Progress
 
 NEAR_DUPLICATE = 4.0
+BLOCK_BYTES = 64 * 2**20
+"""Of the pixels that are compared with each other at a time."""
 
 
 @dataclass(frozen=True)
@@ -49,26 +47,22 @@ def closest_of(
     In grey levels, root mean square over pixels and channels. Each pair of images is compared once.
     """
     width = images.pixels[0].size
-    block = max(BATCH, BLOCK_BYTES // (4 * width))
+    size = max(1, BLOCK_BYTES // width)
     queried = [part.rows[:neighbors_of] for part in parts]
     closest = [np.full((len(rows), before), np.inf) for before, rows in enumerate(queried)]
     pairs = sum(len(rows) * sum(len(part.rows) for part in parts[:i]) for i, rows in enumerate(queried))
     with progress.phase("comparing pairs of images", pairs) as phase:
         for j, part in enumerate(parts):
-            for first in range(0, len(part.rows), block):
-                references = _vectors(images, part.rows[first : first + block])
+            for first in range(0, len(part.rows), size):
+                references = images.pixels[part.rows[first : first + size]]
                 for rows, distances in zip(queried[j + 1 :], closest[j + 1 :], strict=True):
-                    for start in range(0, len(rows), BATCH):
-                        queries = _vectors(images, rows[start : start + BATCH])
-                        found = nearest(queries, references, device=device)[1][:, 0] / np.sqrt(width)
+                    for start in range(0, len(rows), size):
+                        queries = images.pixels[rows[start : start + size]]
+                        found = nearest_images(queries, references, device=device)[1][:, 0] / np.sqrt(width)
                         batch = slice(start, start + len(queries))
                         distances[batch, j] = np.minimum(distances[batch, j], found)
                         phase.advance(len(queries) * len(references))
     return closest
-
-
-def _vectors(images: AuditedImages, rows: np.ndarray) -> np.ndarray:
-    return images.pixels[rows].reshape(len(rows), -1).astype(np.float32)
 
 
 def could_be_copied(part: AuditedPart, other: AuditedPart) -> bool:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from gmbench.evaluators.accuracy import accuracy_interval
-from gmbench.manifold.projection import BATCH
-from gmbench.support.progress import Progress
-from gmbench.support.seeds import seed_from
-
-if TYPE_CHECKING:
-    pass
 from gmbench.audit.check import Check
 from gmbench.audit.reading import AuditedImages
+from gmbench.evaluators.accuracy import accuracy_interval
 from gmbench.evaluators.trivial import STATISTICS, trivial_statistics
+from gmbench.manifold.neighbors import BATCH
+from gmbench.support.progress import Progress
+from gmbench.support.seeds import seed_from
 
 PROBE_BOUND = 0.5
 TREES = 100

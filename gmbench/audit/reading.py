@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +16,6 @@ from gmbench.data.png import image_id
 from gmbench.errors import DataError
 from gmbench.support.progress import Progress
 
-if TYPE_CHECKING:
-    pass
 NEEDED_CHUNKS = {"IHDR", "PLTE", "tRNS", "IDAT", "IEND"}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from gmbench.audit.check import Check
 from gmbench.audit.reading import AuditedImages
 from gmbench.data.cards import REAL
-from gmbench.manifold.projection import BATCH
+from gmbench.manifold.neighbors import BATCH
 from gmbench.support.progress import Progress
 from gmbench.support.seeds import seed_from
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from gmbench.audit.check import AuditReport
 from gmbench.audit.duplicates import NEAR_DUPLICATE
-from gmbench.audit.report import AuditReport, audit_dataset, audit_markdown
+from gmbench.audit.report import audit_dataset, audit_markdown
 from gmbench.building.drawing import WEIGHTS, draw_images, shipped_weights
 from gmbench.building.encoders import train_encoder
 from gmbench.building.reals import PHOTOGRAPHS, Reals, split_reals

@@ -49,7 +49,17 @@ class FeatureAttributor(Attributor):
         return self
 
     def predict_proba(self, images: ImageSet) -> np.ndarray:
+        return self._answers(self._all_features(images))
+
+    def embed(self, images: ImageSet) -> np.ndarray:
+        """What the classifier proper sees: the features, scaled if the pipeline scales them."""
+        return self._scaled(self._all_features(images))
+
+    def predict_and_embed(self, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
         x = self._all_features(images)
+        return self._answers(x), self._scaled(x)
+
+    def _answers(self, x: np.ndarray) -> np.ndarray:
         if hasattr(self.classifier_, "predict_proba"):
             return self.classifier_.predict_proba(x).astype(np.float32)
         margins = self.classifier_.decision_function(x)
@@ -57,9 +67,7 @@ class FeatureAttributor(Attributor):
             margins = np.stack([-margins, margins], axis=1)
         return softmax(margins, axis=1).astype(np.float32)
 
-    def embed(self, images: ImageSet) -> np.ndarray:
-        """What the classifier proper sees: the features, scaled if the pipeline scales them."""
-        x: Any = self._all_features(images)
+    def _scaled(self, x: Any) -> np.ndarray:
         for _, transform in getattr(self.classifier_, "steps", [])[:-1]:
             x = transform.transform(x)
         return x.astype(np.float32)

@@ -36,8 +36,8 @@ class TrainingOptions:
         betas: of `adamw`; the momentum of `sgd` is the first.
         schedule: of the learning rate: `cosine` falls to zero over all epochs, `constant` stays, `plateau` falls to a
             tenth when validation accuracy has not risen by 0.001 for `patience` epochs, `steps` after `milestones`.
-        patience: `plateau` stops when the learning rate falls below a hundredth of what it was, the others after so
-            many epochs without a better one; 0: never.
+        patience: `plateau` stops when the learning rate falls below a hundredth of what it was, `constant` and `steps`
+            after so many epochs without a better one; 0: never. A `cosine` has its best epochs at its end, and none.
         optimizer: `adamw` or `sgd`.
         milestones: the epochs, from 1, after which `steps` falls to a tenth.
     """
@@ -55,10 +55,16 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The chosen epoch (from 1), the validation accuracy after every epoch, and how long it took, stops not counted."""
+    """The chosen epoch (from 1), the curve, and how long it took, stops not counted.
+
+    Attributes:
+        val_accuracy: after every epoch.
+        loss: the mean over every epoch's training steps; None where it is not finite.
+    """
 
     best_epoch: int
     val_accuracy: list[float]
+    loss: list[float | None]
     seconds: float = field(compare=False)
 
 
@@ -104,6 +110,7 @@ def train_classifier(
     torch.manual_seed(context.random_state)
 
     accuracies: list[float] = []
+    losses: list[float | None] = []
     best: dict[str, Any] = {"epoch": 0, "score": (-1.0, 0.0), "network": None}
     seconds = 0.0
     checkpoint = context.scratch / f"{name}.pt"
@@ -114,7 +121,8 @@ def train_classifier(
         if "result" in values:
             return TrainingResult(**values["result"])
         order.bit_generator.state = values["order"]
-        accuracies, best, seconds = values["accuracies"], values["best"], values["seconds"]
+        accuracies, losses = values["accuracies"], values["losses"]
+        best, seconds = values["best"], values["seconds"]
 
     with context.progress.phase("training steps", options.epochs * steps) as phase:
         phase.advance(len(accuracies) * steps)
@@ -123,6 +131,7 @@ def train_classifier(
             if schedule.over:
                 break
             model.train()
+            of_steps = []
             for rows in _shuffled(len(train), batch_size, steps, order):
                 x = fabric.to_device(torch.from_numpy(train.batch(rows)))
                 y = fabric.to_device(torch.from_numpy(train_labels[rows]))
@@ -132,9 +141,12 @@ def train_classifier(
                 fabric.backward(loss)
                 fabric_optimizer.step()
                 schedule.after_step()
+                of_steps.append(loss.detach())
                 phase.advance()
             accuracy, val_loss = _validate(network, val, val_labels, context.device)
             accuracies.append(accuracy)
+            mean_loss = torch.stack(of_steps).mean().item()
+            losses.append(mean_loss if math.isfinite(mean_loss) else None)
             if (accuracy, -val_loss) > best["score"]:
                 best = {"epoch": epoch + 1, "score": (accuracy, -val_loss), "network": deepcopy(network.state_dict())}
             schedule.after_epoch(accuracy, better=best["epoch"] == epoch + 1)
@@ -144,13 +156,14 @@ def train_classifier(
                 "task": task,
                 "order": order.bit_generator.state,
                 "accuracies": accuracies,
+                "losses": losses,
                 "best": best,
                 "seconds": seconds,
             }
             save_checkpoint(checkpoint, parts, values)
 
     network.load_state_dict(best["network"])
-    result = TrainingResult(best["epoch"], accuracies, round(seconds, 2))
+    result = TrainingResult(best["epoch"], accuracies, losses, round(seconds, 2))
     save_checkpoint(checkpoint, {"network": network}, {"task": task, "result": asdict(result)})
     return result
 
@@ -187,6 +200,8 @@ class _Schedule:
     def __init__(self, optimizer: torch.optim.Optimizer, options: TrainingOptions, steps: int) -> None:
         if options.schedule not in ("cosine", "constant", "plateau", "steps"):
             raise ParameterError(f"schedule: expected cosine, constant, plateau or steps, got '{options.schedule}'.")
+        if options.schedule == "cosine" and options.patience:
+            raise ParameterError("patience: a cosine goes to its end. Give patience=0, or another schedule.")
         self.optimizer, self.options, self.steps = optimizer, options, steps
         self.done, self.epochs_without, self.best, self.over = 0, 0, -1.0, False
 

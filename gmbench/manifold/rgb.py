@@ -16,5 +16,10 @@ class RGB(Space):
         """uint8 (n, height, width, 3) to float32 (n, 3, height, width) in [0, 1]."""
         return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.float32) / 255
 
+    @property
+    def is_of_pixels(self) -> bool:
+        # A space that builds on this one and embeds otherwise is another.
+        return type(self).embed is RGB.embed
+
     def describe(self) -> dict[str, Any]:
         return {"space": "rgb"}

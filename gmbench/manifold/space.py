@@ -19,3 +19,8 @@ class Space(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What decides the map, for keys of cached work."""
+
+    @property
+    def is_of_pixels(self) -> bool:
+        """Whether distances are those of pixels up to a factor, so that neighbours are found among integers."""
+        return False

@@ -154,6 +154,8 @@ class Record(Strict):
         predictions_only: somebody handed in the predictions, and there is no code to run again.
         of_object: the method was an object of the caller's own, and there is no code that others could run; it gets
             onto no leaderboard.
+        converged: whether twice the epochs are known to bring less than a point of validation accuracy; None where
+            nothing was trained epoch by epoch, and in records that are older than this field.
         folder: where it is, if it was written or read.
     """
 
@@ -169,6 +171,7 @@ class Record(Strict):
     predictions_sha256: str
     predictions_only: bool = False
     of_object: bool = False
+    converged: bool | None = None
     _folder: Path | None = PrivateAttr(default=None)
 
     @property

@@ -19,8 +19,7 @@ from gmbench.evaluators.fdr import frechet_distance_ratio, too_few
 from gmbench.evaluators.nmi import design_alignment
 from gmbench.records.schema import Identity, Record, Scores
 from gmbench.records.store import read_predictions, read_record
-from gmbench.support.cache import Cache, load_array
-from gmbench.support.files import replacing
+from gmbench.support.cache import Cache, load_array, save_array
 from gmbench.support.progress import Progress
 
 ROUNDING = 1e-9
@@ -226,8 +225,7 @@ def cached_features(identity: Identity, cache: Cache | None = None) -> np.ndarra
 
 def keep_features(cache: Cache, identity: Identity, features: np.ndarray) -> None:
     """Keeps a run's features (n, d) in the cache, for `evaluate`."""
-    with replacing(_features_path(cache, identity)) as aside, aside.open("wb") as file:
-        np.save(file, features.astype(np.float32), allow_pickle=False)
+    save_array(_features_path(cache, identity), features.astype(np.float32))
 
 
 def design_choices(card: DatasetCard, sources: Sequence[str]) -> list[Mapping[str, str]]:

@@ -130,14 +130,16 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str) or value is None else repr(value)
 
 
-def _encoder(asked: Mapping[str, Any] | None) -> Callable[[str], Any]:
+def _encoder(asked: Mapping[str, Any] | None) -> Callable[..., Any]:
     """The encoders of a dataset; without one, some that have learned nothing."""
 
-    def encoder(kind: str) -> Any:
+    def encoder(kind: str, *choice: Any, **named: Any) -> Any:
         from gmbench.manifold.encoders import find_encoder
         from gmbench.testing import _encoder as blank
 
-        return find_encoder(DatasetCard(**asked["card"]), kind, Path(asked["folder"])) if asked else blank(kind)
+        if not asked:
+            return blank(kind)
+        return find_encoder(DatasetCard(**asked["card"]), kind, Path(asked["folder"]), *choice, **named)
 
     return encoder
 

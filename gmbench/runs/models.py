@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -289,7 +290,7 @@ def load_model(folder: Path, device: str, progress: Progress, cache: Cache | Non
         cache or Cache(),
         Path(scratch.name),
         progress,
-        lambda kind: _encoder(identity, kind),
+        partial(_encoder, identity),
     )
     return Model(kept, folder, attributor.restore(read_state(folder), tuple(identity.sources), context))
 
@@ -318,7 +319,7 @@ def _read(folder: Path) -> Kept:
         raise DataError(f"{path} is damaged: {problem}. Fit the model again.") from error
 
 
-def _encoder(identity: Identity, kind: str) -> Any:
+def _encoder(identity: Identity, kind: str, *choice: Any, **named: Any) -> Any:
     """The encoder of the dataset that a model was fitted on."""
     from gmbench.manifold.encoders import find_encoder
 
@@ -326,7 +327,7 @@ def _encoder(identity: Identity, kind: str) -> Any:
     folder = state_of(card).folder
     if folder is None:
         raise DataError(f"the encoder of {card.slug} is not here: gmbench data pull {card.slug}")
-    return find_encoder(card, kind, folder)
+    return find_encoder(card, kind, folder, *choice, **named)
 
 
 def reals_of(model: Model, progress: Progress) -> ImageSet:

@@ -158,6 +158,7 @@ def perform(run: Run, results: Path, progress: Progress, cache: Cache | None = N
         peak_memory_mib=peak_memory_mib(),
         predictions_sha256="",
         of_object=isinstance(run.method, ObjectMethod),
+        converged=run.method.is_converged(identity.parameters) if _has_curve(training) else None,
     )
     record = write_record(folder, record, roles.test.ids, roles.test.labels, probabilities)
     return Outcome(record, folder, False)
@@ -226,6 +227,11 @@ def _report_of(attributor: Attributor) -> dict[str, Any]:
     return report
 
 
+def _has_curve(training: Mapping[str, Any]) -> bool:
+    """Whether the fit was a training of epochs, so that it can have been too short."""
+    return any(name.startswith("val_accuracy") for name in training)
+
+
 @contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     started = time.perf_counter()
@@ -233,10 +239,10 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = round(time.perf_counter() - started, 2)
 
 
-def _encoder_of(dataset: Dataset) -> Callable[[str], Encoder]:
-    def encoder(kind: str) -> Encoder:
+def _encoder_of(dataset: Dataset) -> Callable[..., Encoder]:
+    def encoder(kind: str, *choice: Any, **named: Any) -> Encoder:
         from gmbench.manifold.encoders import find_encoder
 
-        return find_encoder(dataset.card, kind, dataset.folder)
+        return find_encoder(dataset.card, kind, dataset.folder, *choice, **named)
 
     return encoder

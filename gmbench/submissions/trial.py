@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -113,8 +114,8 @@ def _tiny_run(method: MethodApart, given: Mapping[str, Value], process: Apart, i
     test, labels, answers = images["test"].without_labels(), images["test"].labels, []
     seconds, memory = 0.0, 0
 
-    def encoder(kind: str) -> Encoder:
-        return find_encoder(card, kind, card.folder)
+    def encoder(kind: str, *choice: Any, **named: Any) -> Encoder:
+        return find_encoder(card, kind, card.folder, *choice, **named)
 
     for attempt, seed in (("first", 7), ("second", 7), ("another seed", 8)):
         home = process.home / attempt

@@ -12,12 +12,12 @@ import torch
 from gmbench.attributor import RunContext
 from gmbench.data.images import ImageSet
 from gmbench.errors import DataError
-from gmbench.learning.inputs import Inputs, Vectors, moments_of
+from gmbench.learning.inputs import Embedded, Inputs, Vectors, moments_of
 from gmbench.learning.network_attributor import NetworkAttributor
 from gmbench.learning.training import TrainingOptions
 from gmbench.manifold.freq import Frequency
 from gmbench.manifold.learned import Learned
-from gmbench.manifold.projection import project
+from gmbench.manifold.projection import project, random_projection
 from gmbench.manifold.rgb import RGB
 from gmbench.manifold.space import Space
 from gmbench.networks.attribution import AttributionNetwork, attribution_network, vector_network
@@ -25,18 +25,17 @@ from gmbench.networks.resnet import cifar_resnet
 
 
 class Artifacts:
-    """The artifacts of a set of images, made batch by batch from pixels and projections (Definition 3.1)."""
+    """Embedded images less their embedded projections, batch by batch (Definition 3.1)."""
 
-    def __init__(self, images: ImageSet, projections: np.ndarray, manifold: ImageSet, space: Space) -> None:
-        self.images, self.projections, self.manifold, self.space = images, projections, manifold, space
+    def __init__(self, images: Inputs, manifold: Inputs, projections: np.ndarray) -> None:
+        self.images, self.manifold, self.projections = images, manifold, projections
 
     def __len__(self) -> int:
         return len(self.images)
 
     def batch(self, rows: np.ndarray) -> np.ndarray:
         """Artifacts of some images, float32 (len(rows), channels, height, width) or (len(rows), d)."""
-        projected = self.manifold.pixels(self.projections[rows])
-        return self.space.embed(self.images.pixels(rows)) - self.space.embed(projected)
+        return self.images.batch(rows) - self.manifold.batch(self.projections[rows])
 
 
 class ManiFPT(NetworkAttributor):
@@ -52,6 +51,11 @@ class ManiFPT(NetworkAttributor):
         weights: str = "",
         head: str = "mlp",
         training: str = "short",
+        encoder: str = "default",
+        encoder_weights: str = "",
+        side: int = 96,
+        artifact: str = "stages",
+        projection: str = "nearest",
         epochs: int = 0,
         batch_size: int = 0,
         learning_rate: float = 0.0,
@@ -65,6 +69,11 @@ class ManiFPT(NetworkAttributor):
         self.weights = weights
         self.head = head
         self.training = training
+        self.encoder = encoder
+        self.encoder_weights = encoder_weights
+        self.side = side
+        self.artifact = artifact
+        self.projection = projection
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -73,30 +82,29 @@ class ManiFPT(NetworkAttributor):
     def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
         self.manifold_, self.cache_, self.progress_ = context.manifold, context.cache, context.progress
         if self.space in ("sl", "ssl"):
-            self.encoder_ = context.encoder(self.space).to(context.device)
+            encoder = context.encoder(self.space, self.encoder, self.encoder_weights, self.side)
+            self.encoder_ = encoder.to(context.device)
         return super().fit(train, val, context)
 
     def inputs(self, images: ImageSet) -> Inputs:
-        """Artifacts against the manifold; those in an encoder's space are kept, because encoding takes long."""
-        space = self._space()
-        searched = RGB() if self.neighbours == "rgb" else space
-        projections = project(images, self.manifold_, searched, self.cache_, self.progress_, self.device_)
-        artifacts = Artifacts(images, projections, self.manifold_, space)
-        if self.space not in ("sl", "ssl"):
-            return artifacts
-        decided_by = {"images": images.digest, "manifold": self.manifold_.digest, "neighbours": self.neighbours}
-        decided_by |= space.describe()
-        return Vectors.kept(artifacts, self.cache_, self.progress_, **decided_by)
+        """Artifacts against the manifold, or embedded images where nothing is subtracted."""
+        embedded = self._embedded(images)
+        if self.projection == "none":
+            return embedded
+        return Artifacts(embedded, self._embedded(self.manifold_), self._projections(images))
 
     def new_network(self, train: ImageSet, inputs: Inputs) -> AttributionNetwork:
-        """One that standardises artifacts with their moments in training, or the released one, which does not."""
+        """One that standardises artifacts with their moments in training; vectors go through a network of their own.
+
+        The released one does not standardise.
+        """
         if self._is_released:
             channels = inputs.batch(np.arange(1)).shape[1]
             body = cifar_resnet(channels, depth=20, convolved=True)
             network = AttributionNetwork(body, 64, len(train.sources), torch.zeros(channels), torch.ones(channels))
             return network.to(memory_format=torch.channels_last)
         mean, sd = moments_of(inputs)
-        if self.space in ("sl", "ssl"):
+        if inputs.batch(np.arange(1)).ndim == 2:
             return vector_network(self.head, len(train.sources), mean, sd)
         return attribution_network(self.network, len(train.sources), mean, sd, self.pretrained, self.weights)
 
@@ -135,7 +143,8 @@ class ManiFPT(NetworkAttributor):
         """The encoder is that of the dataset, which must be the same one."""
         self.cache_, self.progress_ = context.cache, context.progress
         if self.space in ("sl", "ssl"):
-            self.encoder_ = context.encoder(self.space).to(context.device)
+            encoder = context.encoder(self.space, self.encoder, self.encoder_weights, self.side)
+            self.encoder_ = encoder.to(context.device)
             if self.encoder_.sha256 != state["encoder_sha256"]:
                 raise DataError(
                     f"the encoder {self.space} of the dataset is not the one that the method was fitted with."
@@ -157,7 +166,29 @@ class ManiFPT(NetworkAttributor):
     def _is_released(self) -> bool:
         return self.training == "released" and self.space in ("rgb", "freq")
 
+    def _projections(self, images: ImageSet) -> np.ndarray:
+        """The manifold image, (n,) by index, that is subtracted from each image."""
+        if self.projection == "random":
+            return random_projection(images, self.manifold_)
+        searched = RGB() if self.neighbours == "rgb" else self._space()
+        return project(images, self.manifold_, searched, self.cache_, self.progress_, self.device_)
+
+    def _embedded(self, images: ImageSet) -> Inputs:
+        """Images as differences are taken; what an encoder makes of them is kept, because that takes long."""
+        reading = self._reading()
+        embedded = Embedded(images, reading)
+        if not isinstance(reading, Learned):
+            return embedded
+        return Vectors.kept(embedded, self.cache_, self.progress_, images=images.digest, **reading.describe())
+
     def _space(self) -> Space:
+        """Where the nearest manifold image is looked for."""
         if self.space in ("sl", "ssl"):
             return Learned(self.encoder_, self.device_)
         return RGB() if self.space == "rgb" else Frequency(self.spectrum)
+
+    def _reading(self) -> Space:
+        """Where the difference is taken: in the space, in another layer of its encoder, or in pixels."""
+        if self.space not in ("sl", "ssl"):
+            return self._space()
+        return RGB() if self.artifact == "image" else Learned(self.encoder_, self.device_, self.artifact)
