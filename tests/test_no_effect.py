@@ -15,7 +15,7 @@ from test_contract import CARD, QUICK, write_method
 from gmbench.attributor import RunContext
 from gmbench.errors import DataError, ParameterError
 from gmbench.registry import Method, find_method, methods
-from gmbench.submissions.guarded import quick_parameters
+from gmbench.submissions.trial import quick_parameters
 from gmbench.support.parameters import Parameter, Value, written
 
 
