@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -133,10 +133,11 @@ class TestOutput:
 
     def test_of_progress(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The work goes on."""
-        with open("/dev/full", "w") as full:
+        gone_on = False
+        with suppress(OSError), open("/dev/full", "w") as full:
             monkeypatch.setattr(sys, "stderr", full)
             assert list(ConsoleProgress().track([1, 2], "counting", 2)) == [1, 2]
             ConsoleProgress().say("done")
             monkeypatch.undo()
-            with contextlib.suppress(OSError):
-                full.flush()
+            gone_on = True
+        assert gone_on
