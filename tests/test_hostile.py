@@ -213,7 +213,7 @@ class TestEnds:
 
         def start(line: str, before: str) -> subprocess.Popen[str]:
             method = write_method(tmp_path / "ends", CODE.replace(before, f"{line}\n{before}"))
-            asked = ("run", "--method", str(method), "--dataset", "tiny", "--out", str(tmp_path / "out"))
+            asked = ("run", "--method", str(method), "--dataset", "tiny", "--results", str(tmp_path / "out"))
             command = [sys.executable, "-m", "gmbench", *asked]
             return subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
