@@ -444,6 +444,11 @@ def _print_method(console: Console, method: Method) -> None:
     console.print(table, highlight=False)
 
 
+def _room(size: int) -> str:
+    """A number of bytes, in megabytes or gigabytes."""
+    return f"{size / 1e9:,.0f} GB" if size >= 1e10 else f"{size / 1e6:,.0f} MB"
+
+
 def _print_dataset(console: Console, card: DatasetCard) -> None:
     state = state_of(card)
     console.print(f"[bold]{card.slug}[/bold]  {card.title}\n{card.description}\n", highlight=False)
@@ -461,6 +466,9 @@ def _print_dataset(console: Console, card: DatasetCard) -> None:
         "images",
         f"{card.images.per_source:,} per source, {reals:,} real and {card.images.manifold:,} manifold reals, "
         f"{card.resolution}x{card.resolution} pixels",
+    )
+    facts.add_row(
+        "size", f"{card.total_images:,} images; {_room(card.decoded_bytes)} in the cache, where a run decodes them"
     )
     console.print(facts, highlight=False)
     for name, source in card.generators.items():

@@ -164,6 +164,11 @@ class DatasetCard(Strict):
         )
 
     @property
+    def decoded_bytes(self) -> int:
+        """How much room its pixels take in the cache, where a run decodes them."""
+        return 3 * self.resolution**2 * self.total_images
+
+    @property
     def folder(self) -> Path:
         """Where an embedded dataset's files are."""
         return catalogue_folder() / "embedded" / self.slug
