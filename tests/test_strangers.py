@@ -34,7 +34,7 @@ class TestSlugs:
         card = f'{CARD}\n[methods."{slug}"]\ntitle = "x"\nfixed = {{}}\n'
         folder = write_method(tmp_path / "mine", card=card)
         before = sorted(tmp_path.rglob("*"))
-        asked = ("--method", str(folder), "--dataset", "tiny", "--out", str(tmp_path / "out" / "deep" / "er"))
+        asked = ("--method", str(folder), "--dataset", "tiny", "--results", str(tmp_path / "out" / "deep" / "er"))
         code, out, err = command("run", *asked)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert "field 'methods." in err
@@ -47,7 +47,7 @@ class TestSlugs:
     def test_of_a_folder(self, command, tmp_path: Path, name: str) -> None:  # type: ignore[no-untyped-def]
         """The folder's name is the slug."""
         folder = write_method(tmp_path / name)
-        code, _, err = command("run", "--method", str(folder), "--dataset", "tiny", "--out", str(tmp_path / "out"))
+        code, _, err = command("run", "--method", str(folder), "--dataset", "tiny", "--results", str(tmp_path / "out"))
         assert (code, err.count("\n")) == (2, 1)
         assert "a method is named as its folder" in err
         assert not (tmp_path / "out").exists()

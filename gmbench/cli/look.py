@@ -17,6 +17,7 @@ from gmbench.cli.options import (
     console,
     elsewhere,
     emit,
+    progress,
     require_records,
 )
 from gmbench.errors import NotFoundError
@@ -146,6 +147,22 @@ def compare(
         "verdict": found.verdict,
     }
     emit(document, lambda console: printing.print_comparison(console, found))
+
+
+@app.command(rich_help_panel=LOOK)
+def report(
+    records: Annotated[
+        list[Path], typer.Argument(help="Records, up to four: folders, or the paths that `run` prints.")
+    ],
+    out: Annotated[Path, typer.Option(help="The page, one HTML file that needs no other.")] = Path("report.html"),
+) -> None:
+    """Show what a run did as a page: scores, confusions, features, mistakes, artifacts, spectra, training."""
+    from gmbench.records.store import record_folders
+    from gmbench.report.report import write_report
+
+    folders = [folder for path in records for folder in record_folders(path)]
+    write_report(folders, out, progress())
+    console().print(f"wrote {out}", highlight=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=LOOK)

@@ -174,6 +174,9 @@ def _perform(
     found_method.parameters(given)
     find_setting(setting)
 
+    from gmbench.support.processes import watched
+
+    is_over = watched()
     from gmbench.cli.printing import print_outcome
     from gmbench.runs.runner import Run, perform
     from gmbench.support.device import resolve_device
@@ -182,3 +185,4 @@ def _perform(
     outcome = perform(asked, results, progress())
     document = {"folder": outcome.folder, "was_there": outcome.was_there, "record": outcome.record}
     emit(document, lambda console: print_outcome(console, outcome))
+    is_over()

@@ -63,7 +63,10 @@ def design_alignment(
         if 2 <= k <= np.isin(labels, designed).sum():
             groupings[name] = _Grouping(values[designed], designed, k)
     keys = list(dict.fromkeys((grouping.k, *grouping.sources) for grouping in groupings.values()))
-    counted = side_by_side([partial(_counts, KMeans(key[0], n_init=RESTARTS, random_state=seed), features, labels, key[1:]) for key in keys])
+    clusterings = [KMeans(k, n_init=RESTARTS, random_state=seed) for k, *_ in keys]
+    counted = side_by_side(
+        [partial(_counts, of, features, labels, key[1:]) for of, key in zip(clusterings, keys, strict=True)]
+    )
     counts_of = dict(zip(keys, counted, strict=True))
     random = np.random.default_rng(seed)
     found: dict[str, Alignment] = {}

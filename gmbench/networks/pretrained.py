@@ -47,24 +47,6 @@ PUBLISHED = {
 }
 
 
-_random: ContextVar[bool] = ContextVar("random", default=False)
-
-
-@contextmanager
-def random_weights() -> Iterator[None]:
-    """Networks made within the block start from random weights, whatever is asked for: they are to be given others."""
-    token = _random.set(True)
-    try:
-        yield
-    finally:
-        _random.reset(token)
-
-
-def only_random_weights() -> bool:
-    """Whether that is so here."""
-    return _random.get()
-
-
 @dataclass(frozen=True)
 class Packaged:
     """A package whose only purpose is to carry weights. It is never imported.
@@ -92,6 +74,23 @@ PACKAGED = {
         "89f0707a28b03a5775c684e9cdfedb8862a7591f547309d4293fbdc0f5e81936",
     ),
 }
+
+_random: ContextVar[bool] = ContextVar("random", default=False)
+
+
+@contextmanager
+def random_weights() -> Iterator[None]:
+    """Networks made within the block start from random weights, whatever is asked for: they are to be given others."""
+    token = _random.set(True)
+    try:
+        yield
+    finally:
+        _random.reset(token)
+
+
+def only_random_weights() -> bool:
+    """Whether that is so here."""
+    return _random.get()
 
 
 def published_weights(name: str, file: str = "") -> tuple[dict[str, Tensor], str]:

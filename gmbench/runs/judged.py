@@ -137,7 +137,7 @@ def _encoder(asked: Mapping[str, Any] | None) -> Callable[..., Any]:
         from gmbench.manifold.encoders import find_encoder
         from gmbench.testing import _encoder as blank
 
-        if not asked:
+        if asked is None:
             return blank(kind)
         return find_encoder(DatasetCard(**asked["card"]), kind, Path(asked["folder"]), *choice, **named)
 

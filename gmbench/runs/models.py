@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -290,7 +289,7 @@ def load_model(folder: Path, device: str, progress: Progress, cache: Cache | Non
         cache or Cache(),
         Path(scratch.name),
         progress,
-        partial(_encoder, identity),
+        lambda kind, *choice: _encoder(identity, kind, *choice),
     )
     return Model(kept, folder, attributor.restore(read_state(folder), tuple(identity.sources), context))
 
@@ -319,15 +318,15 @@ def _read(folder: Path) -> Kept:
         raise DataError(f"{path} is damaged: {problem}. Fit the model again.") from error
 
 
-def _encoder(identity: Identity, kind: str, *choice: Any, **named: Any) -> Any:
-    """The encoder of the dataset that a model was fitted on."""
+def _encoder(identity: Identity, kind: str, *choice: Any) -> Any:
+    """An encoder for the dataset that a model was fitted on."""
     from gmbench.manifold.encoders import find_encoder
 
     card = find_dataset(identity.dataset)
     folder = state_of(card).folder
     if folder is None:
         raise DataError(f"the encoder of {card.slug} is not here: gmbench data pull {card.slug}")
-    return find_encoder(card, kind, folder, *choice, **named)
+    return find_encoder(card, kind, folder, *choice)
 
 
 def reals_of(model: Model, progress: Progress) -> ImageSet:

@@ -114,8 +114,8 @@ def _tiny_run(method: MethodApart, given: Mapping[str, Value], process: Apart, i
     test, labels, answers = images["test"].without_labels(), images["test"].labels, []
     seconds, memory = 0.0, 0
 
-    def encoder(kind: str, *choice: Any, **named: Any) -> Encoder:
-        return find_encoder(card, kind, card.folder, *choice, **named)
+    def encoder(kind: str, *choice: Any) -> Encoder:
+        return find_encoder(card, kind, card.folder, *choice)
 
     for attempt, seed in (("first", 7), ("second", 7), ("another seed", 8)):
         home = process.home / attempt

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
+
+from gmbench.errors import MethodError
 
 Tasks = Sequence[tuple[Any, ...]]
 """Arguments of the pieces of work that are done one after the other."""
 LOOK_EVERY, PATIENCE = 1.0, 5.0
 """Seconds between looks at whether processes live, and to end by themselves in."""
+PR_SET_PDEATHSIG = 1
+"""What Linux calls it that a process is told when the one that began it ends."""
 SIGNALS = {"SIGSEGV": "segmentation fault", "SIGBUS": "bus error", "SIGKILL": "killed; out of memory?"}
 
 
@@ -85,6 +93,47 @@ def in_words(exit_code: int | None) -> str:
     except ValueError:
         return f"signal {-exit_code}"
     return f"signal {name} ({SIGNALS[name]})" if name in SIGNALS else f"signal {name}"
+
+
+def watched() -> Callable[[], object]:
+    """Goes on in a process of its own, which this one watches and ends as; gives what is to be called at the end.
+
+    Whatever the process does to itself, exit code 0 means that it got there. Where a process cannot be divided (not on
+    Linux, or there are libraries with threads already), it goes on alone.
+
+    Raises:
+        MethodError: in the watching process, if the other one crashes, or ends as if it were done.
+    """
+    if sys.platform != "linux" or "torch" in sys.modules:
+        return lambda: None
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        return partial(os.write, writer, b"1")
+    os.close(writer)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # It reaches both, and the other one says so.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: os.kill(child, number))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == 0 and not _has_said(reader):
+        raise MethodError(
+            "the method ended the process, exit code 0; it left no record. A method raises an error instead."
+        )
+    if code < 0 and -code not in (signal.SIGTERM, signal.SIGHUP):
+        raise MethodError(f"the run ended its process, {in_words(code)}. The same command goes on.")
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _has_said(reader: int) -> bool:
+    os.set_blocking(reader, False)
+    try:
+        return os.read(reader, 1) == b"1"
+    except BlockingIOError:
+        return False
 
 
 class _Slot:

@@ -15,6 +15,7 @@ from gmbench.errors import DataError
 from gmbench.learning.inputs import Embedded, Inputs, Vectors, moments_of
 from gmbench.learning.network_attributor import NetworkAttributor
 from gmbench.learning.training import TrainingOptions
+from gmbench.manifold.encoders import Encoder
 from gmbench.manifold.freq import Frequency
 from gmbench.manifold.learned import Learned
 from gmbench.manifold.projection import project, random_projection
@@ -50,12 +51,12 @@ class ManiFPT(NetworkAttributor):
         pretrained: bool = True,
         weights: str = "",
         head: str = "mlp",
-        training: str = "short",
         encoder: str = "default",
         encoder_weights: str = "",
         side: int = 96,
         artifact: str = "stages",
         projection: str = "nearest",
+        training: str = "short",
         epochs: int = 0,
         batch_size: int = 0,
         learning_rate: float = 0.0,
@@ -68,12 +69,12 @@ class ManiFPT(NetworkAttributor):
         self.pretrained = pretrained
         self.weights = weights
         self.head = head
-        self.training = training
         self.encoder = encoder
         self.encoder_weights = encoder_weights
         self.side = side
         self.artifact = artifact
         self.projection = projection
+        self.training = training
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -82,8 +83,7 @@ class ManiFPT(NetworkAttributor):
     def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
         self.manifold_, self.cache_, self.progress_ = context.manifold, context.cache, context.progress
         if self.space in ("sl", "ssl"):
-            encoder = context.encoder(self.space, self.encoder, self.encoder_weights, self.side)
-            self.encoder_ = encoder.to(context.device)
+            self.encoder_ = self._encoder(context)
         return super().fit(train, val, context)
 
     def inputs(self, images: ImageSet) -> Inputs:
@@ -94,10 +94,7 @@ class ManiFPT(NetworkAttributor):
         return Artifacts(embedded, self._embedded(self.manifold_), self._projections(images))
 
     def new_network(self, train: ImageSet, inputs: Inputs) -> AttributionNetwork:
-        """One that standardises artifacts with their moments in training; vectors go through a network of their own.
-
-        The released one does not standardise.
-        """
+        """One that standardises artifacts with their moments in training, or the released one, which does not."""
         if self._is_released:
             channels = inputs.batch(np.arange(1)).shape[1]
             body = cifar_resnet(channels, depth=20, convolved=True)
@@ -140,15 +137,12 @@ class ManiFPT(NetworkAttributor):
         return super().state() | {"manifold": manifold, "encoder_sha256": encoder.sha256 if encoder else None}
 
     def restore(self, state: Mapping[str, Any], sources: tuple[str, ...], context: RunContext) -> Self:
-        """The encoder is that of the dataset, which must be the same one."""
+        """The encoder is found as for a fit, and must be the same one."""
         self.cache_, self.progress_ = context.cache, context.progress
         if self.space in ("sl", "ssl"):
-            encoder = context.encoder(self.space, self.encoder, self.encoder_weights, self.side)
-            self.encoder_ = encoder.to(context.device)
+            self.encoder_ = self._encoder(context)
             if self.encoder_.sha256 != state["encoder_sha256"]:
-                raise DataError(
-                    f"the encoder {self.space} of the dataset is not the one that the method was fitted with."
-                )
+                raise DataError(f"the encoder in space {self.space} is not the one that the method was fitted with.")
         kept = state["manifold"]
         manifold = ImageSet.of(kept["pixels"], np.array(kept["ids"]), sources, origin=kept["origin"])
         self.manifold_ = manifold[:1]
@@ -165,6 +159,9 @@ class ManiFPT(NetworkAttributor):
     @property
     def _is_released(self) -> bool:
         return self.training == "released" and self.space in ("rgb", "freq")
+
+    def _encoder(self, context: RunContext) -> Encoder:
+        return context.encoder(self.space, self.encoder, self.encoder_weights, self.side).to(context.device)
 
     def _projections(self, images: ImageSet) -> np.ndarray:
         """The manifold image, (n,) by index, that is subtracted from each image."""
