@@ -64,6 +64,7 @@ def edited(folder: Path, *keys: str, value: Any) -> None:
         (("identity", "precision"), "8-bit"),
         (("images",), {"test": 5, "guests": 3}),
         (("images",), {"test": 0}),
+        (("scores", "nmi"), {"nonsense": {"nmi": 0.5}}),
         (("seconds",), {"fit": -1.0}),
         (("peak_memory_mib",), -5),
         (("scores", "fdr", "ratio"), float("nan")),
@@ -91,6 +92,34 @@ def test_what_a_record_cannot_say(folder: Path, keys: tuple[str, ...], value: ob
         build_pages(folder.parents[3])
     (validated,) = validate([folder])
     assert not validated.ok
+
+
+@pytest.mark.parametrize(
+    ("role", "n"), [("test", 5), ("train", 999_999), ("train", 5), ("val", 19), ("manifold", 51), ("manifold", None)]
+)
+def test_images_are_counted(folder: Path, role: str, n: int | None) -> None:
+    """As many of each role as the dataset has; as many test images as there are predictions."""
+    images = json.loads((folder / "record.json").read_text())["images"]
+    edited(folder, "images", value={name: m for name, m in {**images, role: n}.items() if m is not None})
+    with pytest.raises(RecordError, match=f"field 'images.{role}'"):
+        build_pages(folder.parents[4])
+    (validated,) = validate([folder])
+    assert f"field 'images.{role}'" in " ".join(validated.problems)
+
+
+@pytest.mark.parametrize("change", [lambda t: t.take([1, 0, *range(2, len(t))]), lambda t: t.slice(1)])
+def test_evaluate_looks_at_the_images_too(command, folder: Path, change: Callable[[Any], Any]) -> None:  # type: ignore[no-untyped-def]
+    """As validate does: ids in another order, an image less."""
+    import pyarrow.parquet as parquet
+
+    from gmbench.support.files import sha256_file
+
+    path = folder / "predictions.parquet"
+    parquet.write_table(change(parquet.read_table(path)), path)
+    edited(folder, "predictions_sha256", value=sha256_file(path))
+    code, _, err = command("evaluate", str(folder))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "its test images are not those of dataset tiny" in err
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "{", "null", "[]", b"\xff\xfe"])

@@ -125,12 +125,15 @@ def evaluate(
     FDR and NMI need features; where these are no longer in the cache, both stay as they are.
     """
     from gmbench.cli.printing import print_evaluation, print_evaluations
+    from gmbench.records.integrity import check_test_images, found_of
     from gmbench.records.scoring import evaluate as evaluate_record
-    from gmbench.records.store import record_folders, replace_scores
+    from gmbench.records.store import read_record, record_folders, replace_scores
     from gmbench.support.digests import evaluator_sha256
 
     bar = progress()
-    evaluations = {folder: evaluate_record(folder, bar) for path in paths for folder in record_folders(path)}
+    folders = [folder for path in paths for folder in record_folders(path)]
+    check_test_images([found_of(folder, read_record(folder)) for folder in folders])
+    evaluations = {folder: evaluate_record(folder, bar) for folder in folders}
     emit(
         [
             {

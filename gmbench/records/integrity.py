@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gmbench.data.cards import dataset_cards
-from gmbench.data.manifest import read_manifest, role_path
+from gmbench.data.manifest import read_manifest, role_files, role_path
 from gmbench.data.parquet import read_columns
 from gmbench.errors import RecordError
 from gmbench.records.schema import Identity, Record
@@ -111,20 +111,42 @@ def check_row(members: list[Found]) -> None:
     Raises:
         RecordError: two are not; the message names both, and the field.
     """
+    for member in members:
+        ours, theirs = (set(of.record.scores.nmi) for of in (member, members[0]))
+        if ours != theirs:
+            raise RecordError(
+                f"{member.path} does not belong with {members[0].path}: NMI of {min(ours ^ theirs)} is in one of them "
+                "only (field 'scores.nmi'). Run them again."
+            )
     evaluators = (f"evaluators_sha256.{name}" for name in OF_FEATURES)
     _check_agreement(members, ("parameters", "method_sha256", "harness_sha256", *evaluators, "packages"))
 
 
 def check_roles(found: Found) -> None:
-    """The roles of the images are those of the embedded dataset that is there.
+    """The roles of the images, and how many images each has, are those of the embedded dataset that is there.
+
+    In `clean` all images of a role are used; some settings take fewer.
 
     Raises:
         RecordError: they are others.
     """
-    identity = found.record.identity
+    identity, images = found.record.identity, found.record.images
+    if images.get("test") != len(found.ids):
+        raise RecordError(
+            f"{found.path}: it says that there are {images.get('test')} test images, its predictions are of "
+            f"{len(found.ids)} (field 'images.test')."
+        )
     if (folder := _embedded(identity.dataset)) is None:
         return
-    expected = read_manifest(folder).roles_sha256
+    manifest = read_manifest(folder)
+    for role in ("manifold", "train", "val"):
+        there, said = sum(manifest.files[name].rows for name in role_files(manifest, role)), images.get(role)
+        if said is None or said > there or (identity.setting == "clean" and said < there):
+            raise RecordError(
+                f"{found.path}: it says that there are {said} images of role {role}, {identity.dataset} has {there} "
+                f"(field 'images.{role}')."
+            )
+    expected = manifest.roles_sha256
     if identity.roles_sha256 != expected:
         raise RecordError(
             f"{found.path}: its roles are {identity.roles_sha256[:12]}, those of {identity.dataset} are "

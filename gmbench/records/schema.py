@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, StringConstraints, model_validator
 
+from gmbench.data.cards import CHOICES
 from gmbench.evaluators.accuracy import Accuracy
 from gmbench.evaluators.calibration import Calibration
 from gmbench.evaluators.detection import Detection
@@ -25,6 +26,7 @@ LONGEST_CHANGES = 120
 ROUNDING = 1e-9
 Role = Annotated[str, StringConstraints(pattern=r"^(manifold|train|val|test)$")]
 Precision = Annotated[str, StringConstraints(pattern=r"^(32-true|bf16-mixed)$")]
+Choice = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(CHOICES)})$")]
 FiniteNonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -53,7 +55,7 @@ class Scores(Strict):
     detection: Detection
     calibration: Calibration
     fdr: FDR | None
-    nmi: dict[str, Alignment]
+    nmi: dict[Choice, Alignment]
     absent: dict[str, Line] = {}
 
     @model_validator(mode="after")
