@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gmbench.data.cards import REAL, ROLES, DatasetCard
+from gmbench.data.judgements import NEAR_DUPLICATE
 from gmbench.manifold.projection import BATCH, BLOCK_BYTES, nearest
 from gmbench.support.progress import Progress
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     pass
 from gmbench.audit.check import Check, listed
 from gmbench.audit.reading import AuditedImages
-
-NEAR_DUPLICATE = 4.0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from gmbench.audit.check import Check
 from gmbench.audit.reading import AuditedImages
 from gmbench.evaluators.trivial import STATISTICS, trivial_statistics
 
-PROBE_BOUND = 0.5
 TREES = 100
 
 
