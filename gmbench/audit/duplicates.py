@@ -11,10 +11,10 @@ import numpy as np
 from gmbench.audit.check import Check, listed
 from gmbench.audit.reading import AuditedImages
 from gmbench.data.cards import REAL, ROLES, DatasetCard
+from gmbench.data.judgements import NEAR_DUPLICATE
 from gmbench.manifold.neighbors import nearest_images
 from gmbench.support.progress import Progress
 
-NEAR_DUPLICATE = 4.0
 BLOCK_BYTES = 64 * 2**20
 """Of the pixels that are compared with each other at a time."""
 

@@ -12,7 +12,6 @@ from gmbench.manifold.neighbors import BATCH
 from gmbench.support.progress import Progress
 from gmbench.support.seeds import seed_from
 
-PROBE_BOUND = 0.5
 TREES = 100
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from gmbench.audit.check import AuditReport
-from gmbench.audit.duplicates import NEAR_DUPLICATE
 from gmbench.audit.report import audit_dataset, audit_markdown
 from gmbench.building.drawing import WEIGHTS, draw_images, shipped_weights
 from gmbench.building.encoders import train_encoder
 from gmbench.building.reals import PHOTOGRAPHS, Reals, split_reals
 from gmbench.data.cards import FURTHER_ROLES, REAL, ROLES, UNKNOWN, DatasetCard
+from gmbench.data.judgements import NEAR_DUPLICATE
 from gmbench.data.manifest import Manifest, role_path, write_manifest
 from gmbench.data.parquet import write_role
 from gmbench.data.png import image_id

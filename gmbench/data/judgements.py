@@ -55,6 +55,21 @@ SRGB_PRIMARIES, SAME_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.0
 SMALL_MANIFOLD = 100
 """With fewer reals, distances to the manifold say little: an import warns."""
 
+MANIFOLD_SHARE = 0.5
+"""Of the reals, unless `--manifold-share` says another."""
+
+SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
+"""Of each source's other images."""
+
+FEWEST = 5
+"""Of images of a source, so that each role has some."""
+
+PROBE_BOUND = 0.5
+"""How far from chance to certainty an audit lets brightness, colour and file size tell sources, which do differ so."""
+
+NEAR_DUPLICATE = 4.0
+"""Images that are nearer than so many grey levels (root mean square) are near-duplicates to an audit."""
+
 UNLIKE_HISTORY = 0.1
 """Sources have unlike histories if the shares of a format, a JPEG quality or a size differ by more than this."""
 

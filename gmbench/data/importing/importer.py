@@ -29,9 +29,9 @@ from gmbench.data.importing.containers import ARCHIVES, is_archive
 from gmbench.data.importing.decoding import Options
 from gmbench.data.importing.history import unlike
 from gmbench.data.importing.names import may_be_real, names_of_reals, printable, source_matcher
-from gmbench.data.importing.roles import FEWEST, Decoded
+from gmbench.data.importing.roles import Decoded
 from gmbench.data.importing.scanning import Folders, scan
-from gmbench.data.judgements import SMALL_MANIFOLD
+from gmbench.data.judgements import FEWEST, MANIFOLD_SHARE, SMALL_MANIFOLD
 from gmbench.data.manifest import MANIFEST, Manifest, StoredFile, shard_path
 from gmbench.data.parquet import image_schema
 from gmbench.data.readme import QUARANTINE, import_readme
@@ -39,7 +39,6 @@ from gmbench.errors import DataError, OutputError, ParameterError
 from gmbench.support.files import ensure_writable, locked, replacing, sha256_file, write_text
 from gmbench.support.progress import Progress
 
-MANIFOLD_SHARE = 0.5
 ROW_GROUP = 256
 SHARD_BYTES = 256 * 2**20
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)

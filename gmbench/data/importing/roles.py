@@ -13,10 +13,8 @@ import numpy as np
 
 from gmbench.data.cards import REAL, ROLES
 from gmbench.data.importing.chunks import read_index
+from gmbench.data.judgements import FEWEST, SHARES
 from gmbench.errors import DataError
-
-FEWEST = 5
-SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
 @dataclass(eq=False)

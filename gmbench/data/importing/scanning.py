@@ -32,6 +32,7 @@ from gmbench.data.importing.names import (
     says_no_source,
     says_only_generated,
     says_only_real,
+    slugged,
 )
 from gmbench.data.judgements import LEFT_BEHIND, SPLITS
 from gmbench.errors import DataError
@@ -378,7 +379,10 @@ def source_names(looked: Survey, real: str | None, labels: str | None = None) ->
             paths.append(list(_without_splits(place, splits)))
         names |= dict.fromkeys(said)
     paths = _below_wrappers(paths, real)
-    names |= dict.fromkeys(path[0] for path in paths if path)
+    folders = {path[0] for path in paths if path}
+    slugs = {slugged(folder) for folder in folders}
+    # A label that spells a folder's name otherwise is that folder's.
+    names = dict.fromkeys([*folders, *(label for label in names if slugged(label) not in slugs)])
     return sorted(name for name in names if not says_only_real(name, real) and not says_no_source(name))
 
 
