@@ -145,7 +145,7 @@ class TestLinks:
             ("validate", str(results / place)),
             ("validate", str(results / place / "record.json")),
             ("evaluate", str(results)),
-            ("leaderboard", "--folder", str(tmp_path / "board")),
+            ("leaderboard", "--results", str(tmp_path / "board" / "results")),
             ("compare", "mccloskey18", "durall20", "--dataset", "tiny", "--results", str(results)),
         ):
             code, _, err = command(*asked)

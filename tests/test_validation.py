@@ -98,9 +98,9 @@ def test_many_records_have_a_line_per_row(capsys: pytest.CaptureFixture[str]) ->
     warned = Validated(folder="r/a/z/0", problems=[], warnings=["it is old"])
     print_validated(Console(), [*quiet, wrong, warned])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["ok  r/a/x: 15", "ok  r/a/y: 15"]
-    assert lines[2:6] == ["WRONG  r/a/y/15", "  it is wrong", "ok  r/a/z/0", "  warning: it is old"]
-    assert lines[-1].startswith("32 records, 1 wrong, 1 with warnings")
+    assert lines[0].startswith("32 records, 1 wrong, 1 with warnings")
+    assert lines[1:5] == ["WRONG  r/a/y/15", "  it is wrong", "ok  r/a/z/0", "  warning: it is old"]
+    assert lines[5:] == ["ok  r/a/x: 15", "ok  r/a/y: 15"]
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ def test_without_enough_images_there_is_no_fdr(command, tmp_path: Path, monkeypa
     write_dataset(tmp_path / "embedded" / "tiny", card)
     use_catalogue(monkeypatch, tmp_path / "embedded", {"tiny": card})
     out = str(tmp_path / "results")
-    code, said, err = command("run", "--method", "mccloskey18", "--dataset", "tiny", "--out", out)
+    code, said, err = command("run", "--method", "mccloskey18", "--dataset", "tiny", "--results", out)
     assert code == 0
     why = "FDR needs 4 test images of each source, real has 3, blurred has 3, noisy has 3"
     assert err.index(f"there will be no FDR: {why}.") < err.index("fitting")
