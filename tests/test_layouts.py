@@ -449,7 +449,7 @@ class TestSplits:
         fill(split / "more" / "ddpm", 6, 50)
         card = find_dataset("gm-cifar10")
         (split / "train" / "dcgan").rename(split / "train" / "ddpm")
-        with pytest.raises(DataError, match="no given splits|6 images of ddpm in more/ddpm are in none of the given"):
+        with pytest.raises(DataError, match=r"no given splits|6 images of ddpm in more/ddpm are in none of the given"):
             check_import(card, split, keep_splits=True)
 
     def test_a_limit_is_in_the_check_too(self, split: Path) -> None:
