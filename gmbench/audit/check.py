@@ -28,6 +28,21 @@ class Check(Strict):
     gate: bool = True
 
 
+class AuditReport(Strict):
+    """What an audit found, and of which dataset. `images`: how many each role has."""
+
+    dataset: str
+    revision: str
+    gmbench: str
+    images: dict[str, int]
+    checks: list[Check]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check that the audit may fail with passed."""
+        return all(check.passed for check in self.checks if check.gate)
+
+
 REMEDIES = {
     "format": "import the images anew: an import stores all as PNG of one size",
     "metadata": "import the images anew: an import keeps pixels alone",

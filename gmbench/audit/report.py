@@ -19,32 +19,16 @@ from gmbench.data.manifest import read_manifest, stored_card, verify_files
 from gmbench.errors import DataError
 from gmbench.support.cache import Cache
 from gmbench.support.progress import Progress
-from gmbench.support.schema import Strict
 
 if TYPE_CHECKING:
     pass
-from gmbench.audit.check import Check, verdict
+from gmbench.audit.check import AuditReport, verdict
 from gmbench.audit.composition import check_balance, check_regions, check_sources
 from gmbench.audit.duplicates import check_near, closest_of, could_be_copied, parts_of
 from gmbench.audit.files import check_encoder_settings, check_format, check_history, check_ids, check_metadata
 from gmbench.audit.probe import PROBE_BOUND, check_probe
 from gmbench.audit.reading import read_images
 from gmbench.audit.traces import check_traces
-
-
-class AuditReport(Strict):
-    """What an audit found, and of which dataset. `images`: how many each role has."""
-
-    dataset: str
-    revision: str
-    gmbench: str
-    images: dict[str, int]
-    checks: list[Check]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check that the audit may fail with passed."""
-        return all(check.passed for check in self.checks if check.gate)
 
 
 def audit_dataset(

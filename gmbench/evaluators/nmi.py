@@ -63,8 +63,11 @@ def design_alignment(
         if 2 <= k <= np.isin(labels, designed).sum():
             groupings[name] = _Grouping(values[designed], designed, k)
     keys = list(dict.fromkeys((grouping.k, *grouping.sources) for grouping in groupings.values()))
-    counted = side_by_side([partial(_counts, KMeans(key[0], n_init=RESTARTS, random_state=seed), features, labels, key[1:]) for key in keys])
-    counts_of = dict(zip(keys, counted, strict=True))
+    tasks = [
+        partial(_counts, KMeans(k, n_init=RESTARTS, random_state=seed), features, labels, sources)
+        for k, *sources in keys
+    ]
+    counts_of = dict(zip(keys, side_by_side(tasks), strict=True))
     random = np.random.default_rng(seed)
     found: dict[str, Alignment] = {}
     for name, grouping in groupings.items():

@@ -86,7 +86,7 @@ def _audit(card: DatasetCard) -> str:
     path = card.folder / AUDIT
     if not path.is_file():
         return "no audit is stored."
-    from gmbench.audit.report import AuditReport
+    from gmbench.audit.check import AuditReport
 
     try:
         report = AuditReport(**json.loads(path.read_text(encoding="utf-8")))
