@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import pytest
 from conftest import SOURCES, make_card, use_catalogue
 
 import gmbench.data.cards
+import gmbench.evaluators.significance
+import gmbench.leaderboard.pages
 import gmbench.records.integrity
+import gmbench.records.kept
 from gmbench.errors import RecordError
 from gmbench.evaluators.accuracy import attribution_accuracy
 from gmbench.evaluators.calibration import calibration
@@ -27,6 +31,7 @@ from gmbench.leaderboard.paper import FIGURES
 from gmbench.records.rows import read_entries
 from gmbench.records.schema import SCHEMA_VERSION, Environment, Identity, Record, Scores
 from gmbench.records.store import record_folder, write_record
+from gmbench.support.cache import cache_folder
 
 PER_SOURCE = 40
 LABELS = np.repeat(np.arange(3), PER_SOURCE)
@@ -203,9 +208,9 @@ class TestAttribution:
     def test_a_training_that_may_be_too_short_is_marked(self, results: Path) -> None:
         """One seed is enough for the mark; where nothing was trained, or the record is older, there is none."""
         for repetition, converged in enumerate((True, False, True)):
-            write(results, "manifpt-rgb", right(60), repetition=repetition, converged=converged)
-            write(results, "manifpt-freq", right(50), repetition=repetition, converged=True)
-            write(results, "durall20", right(40), repetition=repetition)
+            write(results, "manifpt-rgb", right(60), seed=seed, converged=converged)
+            write(results, "manifpt-freq", right(50), seed=seed, converged=True)
+            write(results, "durall20", right(40), seed=seed)
         page = self.page(results)
         assert row(page, "manifpt-rgb")[-1] == "scratch, cpu, not converged"
         assert row(page, "manifpt-freq")[-1] == row(page, "durall20")[-1] == "scratch, cpu"
@@ -560,7 +565,9 @@ class TestReading:
         path.write_text(json.dumps(content))
         assert len(read_entries(results)) == 1
 
-    def test_the_same_records_give_the_same_bytes(self, results: Path, tmp_path: Path) -> None:
+    def test_the_same_records_give_the_same_bytes(
+        self, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Wherever they are, and in whatever order they were written."""
         other = tmp_path / "other" / "results"
         runs = [(method, seed) for method in ("durall20", "manifpt-rgb", "mccloskey18") for seed in (0, 1)]
@@ -568,7 +575,9 @@ class TestReading:
             write(results, method, right(60, start=seed), seed=seed)
         for method, seed in reversed(runs):
             write(other, method, right(60, start=seed), seed=seed)
-        assert build_pages(results) == build_pages(other)
+        pages = build_pages(results)
+        monkeypatch.setenv("GMBENCH_CACHE", str(tmp_path / "empty cache"))
+        assert build_pages(other) == pages
 
     def test_seeds_are_in_the_order_of_their_numbers(self, results: Path) -> None:
         """10 comes after 2."""
@@ -576,6 +585,117 @@ class TestReading:
             write(results, "durall20", right(60), seed=seed)
         (entry,) = read_entries(results)
         assert [record.identity.seed for record in entry.records] == [2, 10]
+
+
+class TestKept:
+    """What was computed before is not computed again, and changes no byte."""
+
+    METHODS = ("durall20", "manifpt-rgb", "mccloskey18")
+
+    @pytest.fixture
+    def board(self, results: Path) -> Path:
+        """Three methods of three seeds each."""
+        for number, method in enumerate(self.METHODS):
+            for seed in range(3):
+                write(results, method, right(60 + 10 * number, start=seed), seed=seed)
+        return results
+
+    @pytest.fixture
+    def computed(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Grows by a name for every test of two methods and every record that is scored."""
+        calls: list[str] = []
+
+        def counted(name: str, function):  # type: ignore[no-untyped-def]
+            def counting(*arguments):  # type: ignore[no-untyped-def]
+                calls.append(name)
+                return function(*arguments)
+
+            return counting
+
+        for module, name in (
+            (gmbench.evaluators.significance, "permutation_test"),
+            (gmbench.records.integrity, "score_predictions"),
+        ):
+            monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
+        return calls
+
+    @staticmethod
+    def without_cache(folder: Path, monkeypatch: pytest.MonkeyPatch, empty: Path) -> dict[str, str]:
+        """The pages as they are built with nothing kept."""
+        with monkeypatch.context() as patched:
+            patched.setenv("GMBENCH_CACHE", str(empty))
+            return build_pages(folder)
+
+    def test_an_unchanged_board_reads_no_record(self, board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The pages are there, for the same bytes."""
+        before = build_pages(board)
+        monkeypatch.setattr(gmbench.leaderboard.pages, "read_entries", lambda *_: pytest.fail("built again"))
+        assert build_pages(board) == before
+
+    def test_one_new_record_recomputes_what_it_touches(
+        self, board: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """The scores of that one, and tests of that method with others; the bytes are those without a cache."""
+        build_pages(board)
+        computed.clear()
+        write(board, "durall20", right(90), seed=3)
+        pages = build_pages(board)
+        assert computed.count("score_predictions") == 3, "accuracy, detection and calibration of one record"
+        touched = computed.count("permutation_test")
+        computed.clear()
+        assert self.without_cache(board, monkeypatch, tmp_path / "empty") == pages
+        assert 0 < touched < computed.count("permutation_test")
+        assert computed.count("score_predictions") == 3 * 10
+
+    def test_other_code_of_an_evaluator_is_not_trusted(
+        self, board: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its scores and tests are computed again, those of other evaluators are not."""
+        build_pages(board)
+        computed.clear()
+        real = gmbench.records.kept.evaluator_sha256
+        other = {"detection": "other code"}
+        monkeypatch.setattr(gmbench.records.kept, "evaluator_sha256", lambda name: other.get(name) or real(name))
+        shutil.rmtree(cache_folder() / "pages")
+        build_pages(board)
+        assert computed == ["score_predictions"] * 9
+
+    def test_other_code_of_gmbench_builds_pages_again(self, board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whichever file it is in."""
+        build_pages(board)
+        built = []
+        monkeypatch.setattr(gmbench.leaderboard.pages, "_built", lambda _: built.append("again") or {})
+        monkeypatch.setattr(gmbench.leaderboard.pages, "HOME", board)
+        build_pages(board)
+        assert built == ["again"]
+
+    def test_a_record_that_was_altered_is_found(self, board: Path) -> None:
+        """What is kept of the record as it was does not hide it."""
+        build_pages(board)
+        path = board / "tiny" / "clean" / "durall20" / "0" / "record.json"
+        content = json.loads(path.read_text())
+        content["scores"]["detection"]["auroc"] = 0.123
+        path.write_text(json.dumps(content))
+        with pytest.raises(RecordError, match="auroc"):
+            build_pages(board)
+
+    @pytest.mark.parametrize("damage", ["", "[]", "{"])
+    def test_what_is_kept_can_be_damaged_or_deleted(self, board: Path, damage: str) -> None:
+        """It is computed again."""
+        before = build_pages(board)
+        (scores,) = (cache_folder() / "scores").iterdir()
+        scores.write_text(damage)
+        shutil.rmtree(cache_folder() / "pages")
+        assert build_pages(board) == before
+        shutil.rmtree(cache_folder())
+        assert build_pages(board) == before
+
+    def test_without_a_place_for_a_cache(self, board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Pages are built all the same."""
+        before = build_pages(board)
+        (tmp_path / "a file").touch()
+        monkeypatch.setenv("GMBENCH_CACHE", str(tmp_path / "a file"))
+        assert build_pages(board) == before
 
 
 class TestCheck:

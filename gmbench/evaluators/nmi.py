@@ -63,11 +63,11 @@ def design_alignment(
         if 2 <= k <= np.isin(labels, designed).sum():
             groupings[name] = _Grouping(values[designed], designed, k)
     keys = list(dict.fromkeys((grouping.k, *grouping.sources) for grouping in groupings.values()))
-    clusterings = [KMeans(k, n_init=RESTARTS, random_state=seed) for k, *_ in keys]
-    counted = side_by_side(
-        [partial(_counts, of, features, labels, key[1:]) for of, key in zip(clusterings, keys, strict=True)]
-    )
-    counts_of = dict(zip(keys, counted, strict=True))
+    tasks = [
+        partial(_counts, KMeans(k, n_init=RESTARTS, random_state=seed), features, labels, sources)
+        for k, *sources in keys
+    ]
+    counts_of = dict(zip(keys, side_by_side(tasks), strict=True))
     random = np.random.default_rng(seed)
     found: dict[str, Alignment] = {}
     for name, grouping in groupings.items():

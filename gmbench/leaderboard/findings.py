@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+
+import numpy as np
 
 from gmbench.evaluators.significance import (
     FEWEST_SEEDS,
     LEVEL,
+    PairedDifference,
     paired_difference,
     tied_with_best,
     with_new_seeds,
+    with_these_seeds,
 )
 from gmbench.leaderboard.markdown import interval, listed, p_value, percent, signed
 from gmbench.records.rows import Entry
@@ -29,9 +34,22 @@ def best_first(entries: Sequence[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda entry: (-entry.accuracies.mean(), entry.name))
 
 
+Test = Callable[[np.ndarray, np.ndarray], float | None]
+
+
+def once(test: Test, entries: Sequence[Entry]) -> Test:
+    """A test of two arrays of correct attributions that is made once of each two, if these entries keep tests."""
+    kept = entries[0].kept if entries else None
+    if kept is None:
+        return test
+    return lambda first, second: kept.value(
+        "significance", partial(test, first, second), first, second, test=test.__name__
+    )
+
+
 def tied(entries: Sequence[Entry]) -> list[bool]:
     """For each entry, whether it is the best or, with these seeds, not separated from it (see `tied_with_best`)."""
-    return tied_with_best([entry.correct for entry in entries])
+    return tied_with_best([entry.correct for entry in entries], once(with_these_seeds, entries))
 
 
 def findings(entries: Sequence[Entry], known: Collection[str]) -> str:
@@ -70,7 +88,7 @@ def _with_new_seeds(ranked: Sequence[Entry]) -> str:
     correct = [entry.correct for entry in ranked]
     equals = [
         entry.name
-        for entry, is_tied in zip(others, tied_with_best(correct, with_new_seeds)[1:], strict=True)
+        for entry, is_tied in zip(others, tied_with_best(correct, once(with_new_seeds, ranked))[1:], strict=True)
         if is_tied
     ]
     if len(first.records) < FEWEST_SEEDS or max(len(entry.records) for entry in others) < FEWEST_SEEDS:
@@ -83,7 +101,7 @@ def methods_and_baselines(entries: Sequence[Entry]) -> str:
     ours, theirs = ([entry for entry in best_first(entries) if entry.kind == kind] for kind in ("method", "baseline"))
     if not ours or not theirs:
         return f"So far there is none of `{'baselines' if ours else 'methods'}/` to compare with."
-    found = paired_difference(ours[0].correct, theirs[0].correct, chosen_from=len(ours) * len(theirs))
+    found = _difference(ours[0], theirs[0], len(ours) * len(theirs))
     first, second = f"the best of `methods/`, `{ours[0].name}`", f"the best of `baselines/`, `{theirs[0].name}`"
     how_sure = (
         f"difference {signed(found.difference)} points, 95 % interval {interval(found.low, found.high)}, "
@@ -95,3 +113,13 @@ def methods_and_baselines(entries: Sequence[Entry]) -> str:
     if found.p <= LEVEL:
         return f"With these seeds, {first}, lies {'above' if found.difference > 0 else 'below'} {second} ({how_sure})."
     return f"With these seeds, the tests do not tell {first}, from {second} ({how_sure})."
+
+
+def _difference(first: Entry, second: Entry, chosen_from: int) -> PairedDifference:
+    """`paired_difference` of two entries, made once if they keep tests."""
+    compute = partial(paired_difference, first.correct, second.correct, chosen_from)
+    if first.kept is None:
+        return compute()
+    pair, name = (first.correct, second.correct), paired_difference.__name__
+    dumped = first.kept.value("significance", lambda: compute().model_dump(), *pair, test=name, chosen_from=chosen_from)
+    return PairedDifference(**dumped)

@@ -10,14 +10,16 @@ import numpy as np
 from gmbench.evaluators.significance import (
     FEWEST_SEEDS,
     LEVEL,
+    Ranking,
     accuracy_difference,
     friedman_nemenyi,
     separated,
     with_new_seeds,
     with_these_seeds,
 )
-from gmbench.leaderboard.findings import ABOUT_TESTS, best_first
+from gmbench.leaderboard.findings import ABOUT_TESTS, best_first, once
 from gmbench.leaderboard.markdown import MISSING, NO_RECORDS, WRITTEN_BY, listed, p_value, page, signed, table
+from gmbench.records.kept import Kept
 from gmbench.records.rows import Entry
 
 ABOUT = f"""\
@@ -56,8 +58,8 @@ def significance_page(entries: Sequence[Entry]) -> str:
 
 def _pairs(dataset: str, entries: list[Entry]) -> str:
     correct = [entry.correct for entry in entries]
-    with_these = separated(correct, with_these_seeds)
-    with_new = with_these & separated(correct, with_new_seeds)
+    with_these = separated(correct, once(with_these_seeds, entries))
+    with_new = with_these & separated(correct, once(with_new_seeds, entries))
     marks = with_these.astype(int) + with_new
     rows = [
         [
@@ -103,7 +105,7 @@ def _ranks(entries: list[Entry]) -> str:
     names, blocks = _complete(scores)
     if len(names) < FEWEST_METHODS or len(blocks) < FEWEST_BLOCKS:
         return f"Too few records: this needs {FEWEST_METHODS} methods with {FEWEST_BLOCKS} datasets or seeds in common."
-    ranking = friedman_nemenyi(np.array([[scores[name][block] for name in names] for block in blocks]))
+    ranking = _ranking(np.array([[scores[name][block] for name in names] for block in blocks]), entries[0].kept)
     order = sorted(range(len(names)), key=lambda i: (ranking.mean_ranks[i], names[i]))
     best = ranking.mean_ranks[order[0]]
     near = [names[i] for i in order[1:] if ranking.mean_ranks[i] - best <= ranking.critical_difference]
@@ -117,6 +119,13 @@ def _ranks(entries: list[Entry]) -> str:
         table(["Method", "Mean rank ↓"], [[f"`{names[i]}`", f"{ranking.mean_ranks[i]:.2f}"] for i in order]),
         f"Critical difference: {ranking.critical_difference:.2f}.",
     )
+
+
+def _ranking(scores: np.ndarray, kept: Kept | None) -> Ranking:
+    """`friedman_nemenyi`, made once if tests are kept: it imports for a second."""
+    if kept is None:
+        return friedman_nemenyi(scores)
+    return Ranking(**kept.value("significance", lambda: friedman_nemenyi(scores).model_dump(), scores, test="ranks"))
 
 
 def _complete(scores: dict[str, dict[tuple[str, int], float]]) -> tuple[list[str], list[tuple[str, int]]]:

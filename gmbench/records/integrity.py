@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +16,10 @@ from gmbench.data.cards import dataset_cards
 from gmbench.data.manifest import read_manifest, role_files, role_path
 from gmbench.data.parquet import read_columns
 from gmbench.errors import RecordError
+from gmbench.records.kept import Kept
 from gmbench.records.schema import Identity, Record
-from gmbench.records.scoring import OF_FEATURES, absent_scores, compared, score_predictions
+from gmbench.records.scoring import OF_FEATURES, OF_PREDICTIONS, absent_scores, compared, score_predictions
 from gmbench.records.store import RECORD, read_predictions
-from gmbench.support.schema import Strict
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,19 +58,27 @@ def row_of(found: Found) -> tuple[str, str, str]:
     return identity.dataset, identity.setting, identity.entry
 
 
-def check_scores(found: Found) -> None:
-    """Everything that follows from predictions alone is computed anew.
+def check_scores(found: Found, kept: Kept | None = None) -> None:
+    """Everything that follows from predictions alone is computed anew, unless it is `kept` of the same predictions.
 
     Raises:
         RecordError: a score of the record is another; the message names the field.
     """
+    sources = found.record.identity.sources
+
+    def recomputed(name: str) -> dict[str, Any]:
+        return score_predictions(found.probabilities, found.labels, sources, (name,))[name].model_dump()
+
+    predictions = found.record.predictions_sha256
     try:
-        recomputed: dict[str, Strict] = score_predictions(
-            found.probabilities, found.labels, found.record.identity.sources
-        )
+        groups = {
+            name: kept.value(name, partial(recomputed, name), predictions=predictions, sources=sources)
+            if kept is not None
+            else recomputed(name)
+            for name in OF_PREDICTIONS
+        }
     except ValueError as error:
         raise RecordError(f"{found.path}: its predictions cannot be scored: {error}.") from error
-    groups = {name: of_group.model_dump() for name, of_group in recomputed.items()}
     said = found.record.scores.model_dump(include=set(groups))
     for of_score in compared(said, groups):
         if not of_score.is_same:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from gmbench.records.integrity import (
     found_of,
     row_of,
 )
+from gmbench.records.kept import Kept
 from gmbench.records.schema import Record
 from gmbench.records.store import all_records
 from gmbench.registry import methods
@@ -40,11 +41,13 @@ class Entry:
         records: one per seed, in their order; their scores are those that the predictions give.
         labels: (images,) source of each test image.
         probabilities: (seeds, images, sources).
+        kept: tests of entries that were computed before; None: compute them.
     """
 
     records: tuple[Record, ...]
     labels: np.ndarray
     probabilities: np.ndarray
+    kept: Kept | None = None
 
     @property
     def name(self) -> str:
@@ -120,8 +123,13 @@ class Entry:
         return (predicted == self.labels[asked]).mean(axis=1)
 
 
-def read_entries(results: Path, dataset: str | None = None, setting: str | None = None) -> list[Entry]:
+def read_entries(
+    results: Path, dataset: str | None = None, setting: str | None = None, kept: Kept | None = None
+) -> list[Entry]:
     """All entries below `results`, ordered by dataset, setting and name, or those of one dataset and setting alone.
+
+    Args:
+        kept: scores and tests that were computed before; they are computed anew without.
 
     Raises:
         RecordError: a record is damaged, its scores do not follow from its predictions, its test images are not the
@@ -135,13 +143,13 @@ def read_entries(results: Path, dataset: str | None = None, setting: str | None 
         for member in found:
             check_roles(member)
             check_absent(member)
-        list(pool.map(check_scores, found))
+        list(pool.map(partial(check_scores, kept=kept), found))
     entries = []
     for _, group in groupby(sorted(found, key=row_of), key=row_of):
         members = sorted(group, key=lambda member: member.record.identity.seed)
         check_row(members)
         probabilities = np.stack([member.probabilities for member in members])
-        entries.append(Entry(tuple(member.record for member in members), members[0].labels, probabilities))
+        entries.append(Entry(tuple(member.record for member in members), members[0].labels, probabilities, kept))
     return entries
 
 

@@ -127,10 +127,12 @@ def score(
     return Scores(**found, absent=absent)
 
 
-def score_predictions(probabilities: np.ndarray, labels: np.ndarray, sources: Sequence[str]) -> dict[str, Any]:
-    """The scores that follow from predictions alone, by their names in `Scores`."""
+def score_predictions(
+    probabilities: np.ndarray, labels: np.ndarray, sources: Sequence[str], names: Sequence[str] = OF_PREDICTIONS
+) -> dict[str, Any]:
+    """The scores that follow from predictions alone, or some of them, by their names in `Scores`."""
     answers = Answers(probabilities, np.empty((len(labels), 0)), labels, sources, ())
-    return {each.name: each.function(answers) for each in EVALUATORS if each.needs == "predictions"}
+    return {each.name: each.function(answers) for each in EVALUATORS if each.name in names}
 
 
 class Compared(NamedTuple):

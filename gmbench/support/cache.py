@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
 from gmbench.errors import NotFoundError, OutputError
-from gmbench.support.files import replacing
+from gmbench.support.files import replacing, write_text
 
 
 def cache_folder() -> Path:
@@ -110,6 +111,20 @@ class Cache:
             return kept
         result = compute()
         save_array(self.path(kind, ".npy", **parts), result)
+        return result
+
+    def json(self, kind: str, compute: Callable[[], Any], **parts: Any) -> Any:
+        """The JSON value of a `kind` that `parts` decide, as `array`; where nothing can be kept, it is computed."""
+        try:
+            path = self.path(kind, ".json", **parts)
+        except OutputError:
+            return compute()
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            result = compute()
+        with suppress(OutputError):
+            write_text(path, json.dumps(result))
         return result
 
     def mapped(
