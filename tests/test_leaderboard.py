@@ -207,7 +207,7 @@ class TestAttribution:
 
     def test_a_training_that_may_be_too_short_is_marked(self, results: Path) -> None:
         """One seed is enough for the mark; where nothing was trained, or the record is older, there is none."""
-        for repetition, converged in enumerate((True, False, True)):
+        for seed, converged in enumerate((True, False, True)):
             write(results, "manifpt-rgb", right(60), seed=seed, converged=converged)
             write(results, "manifpt-freq", right(50), seed=seed, converged=True)
             write(results, "durall20", right(40), seed=seed)
@@ -720,4 +720,4 @@ class TestCheck:
         assert sorted(named) == ["attribution.md", "nmi.md", "paper.md", "significance.md"]
         assert pages["paper.md"].read_text() == "edited"
         assert not pages["nmi.md"].exists()
-        assert len(stale_pages(results.parent)) == 4
+        assert len(stale_pages(results, results.parent)) == 4
