@@ -102,7 +102,7 @@ def test_images_are_counted(folder: Path, role: str, n: int | None) -> None:
     images = json.loads((folder / "record.json").read_text())["images"]
     edited(folder, "images", value={name: m for name, m in {**images, role: n}.items() if m is not None})
     with pytest.raises(RecordError, match=f"field 'images.{role}'"):
-        build_pages(folder.parents[4])
+        build_pages(folder.parents[3])
     (validated,) = validate([folder])
     assert f"field 'images.{role}'" in " ".join(validated.problems)
 
