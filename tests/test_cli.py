@@ -65,6 +65,8 @@ class TestRun:
         assert record.scores.accuracy.accuracy > 1 / len(record.identity.sources)
         assert record.scores.fdr.d == 64
         assert record.training["best_epoch"] in (1, 2)
+        assert len(record.training["loss"]) == len(record.training["val_accuracy"]) == 2
+        assert record.converged is False
         for phase in ("projecting", "training"):
             assert phase in err
 

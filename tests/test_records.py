@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ import gmbench.runs.runner
 from gmbench.errors import CannotRunError, MethodError, OutputError, ParameterError, RecordError
 from gmbench.evaluators.accuracy import attribution_accuracy
 from gmbench.leaderboard.pages import write_pages
+from gmbench.manifold.encoders import Encoder
 from gmbench.records.rows import read_entries
 from gmbench.records.store import all_records, read_predictions, read_record
-from gmbench.registry import find_method
+from gmbench.registry import Length, find_method
 from gmbench.runs.runner import Outcome, Run, perform
 from gmbench.support.cache import Cache
 from gmbench.support.files import sha256_file
@@ -104,6 +106,20 @@ class TestRuns:
         assert (single.identity.entry, mixed.identity.entry) == ("durall20", "durall20+precision=bf16-mixed")
         assert mixed.command == f"{single.command} --precision bf16-mixed"
         assert len(list(all_records(tmp_path))) == 2
+
+    def test_a_record_says_whether_its_training_is_known_to_be_long_enough(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By the card's checks, of these very parameters; of what is not trained by epochs there is nothing to say."""
+        figures = {"gm-garments": (90.0, 90.0), "gm-photos": (90.0, 90.0)}
+        checked = Length(method="manifpt-sl", parameters={"epochs": 1, "encoder": "own"}, val_accuracy=figures)
+        method = find_method("manifpt-sl")
+        method = replace(method, card=method.card.model_copy(update={"lengths": [checked]}))
+        monkeypatch.setattr(gmbench.runs.runner, "_encoder_of", lambda dataset: lambda *which: Encoder().eval())
+        for more, converged in (({}, True), ({"head": "linear"}, False)):
+            asked = Run(method, make_card(), given={"epochs": "1", "encoder": "own", **more})
+            assert perform(asked, tmp_path, Progress()).record.converged is converged
+        assert run(tmp_path, "durall20").record.converged is None
 
     def test_the_same_run_again_is_the_record_that_is_there(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
