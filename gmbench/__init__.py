@@ -1,9 +1,9 @@
 """Benchmark suite and leaderboards of model attribution: which generative model made this image?
 
-What there is: `datasets`, `methods`, `settings`, `find_method`. To do something: `load_dataset`, `run`. What came out:
-`read_records`, `to_frame`, `compare`, `Record`. To write a method: `Attributor`, `NetworkAttributor`,
-`FeatureAttributor`, `RunContext`, `ImageSet`, `DatasetCard`, `Dataset`, `Space`. Numbers from plain arrays are in
-`gmbench.evaluators`, the contract test in `gmbench.testing`, what can go wrong in `gmbench.errors`.
+What there is: `datasets`, `methods`, `settings`, `find_method`. To do something: `load_dataset`, `run`, `fit`,
+`load_model`. What came out: `read_records`, `to_frame`, `compare`, `Record`. To write a method: `Attributor`,
+`NetworkAttributor`, `FeatureAttributor`, `RunContext`, `ImageSet`, `DatasetCard`, `Dataset`, `Space`. Numbers from
+plain arrays are in `gmbench.evaluators`, the contract test in `gmbench.testing`, what can go wrong in `gmbench.errors`.
 
 Nothing heavy is imported before it is used.
 """
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
         find_method as find_method,
     )
     from gmbench.api import (
+        fit as fit,
+    )
+    from gmbench.api import (
         load_dataset as load_dataset,
+    )
+    from gmbench.api import (
+        load_model as load_model,
     )
     from gmbench.api import (
         methods as methods,
@@ -55,7 +61,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "gmbench.api": (
-        "compare", "datasets", "find_method", "load_dataset", "methods", "read_records", "run", "settings", "to_frame",
+        "compare", "datasets", "find_method", "fit", "load_dataset", "load_model", "methods", "read_records", "run",
+        "settings", "to_frame",
     ),
     "gmbench.attributor": ("Attributor", "RunContext"),
     "gmbench.data.cards": ("DatasetCard",),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gmbench.data.dataset import Dataset
     from gmbench.protocol.settings import Setting
     from gmbench.records.comparison import Comparison
+    from gmbench.runs.models import Model
 
 
 def datasets() -> dict[str, DatasetCard]:
@@ -137,20 +138,75 @@ def run(
         GmbenchError: what users can get wrong; see `gmbench.errors`.
     """
     from gmbench.attributor import Attributor
-    from gmbench.data.dataset import Dataset
     from gmbench.registry import ObjectMethod
     from gmbench.runs.runner import Run, perform
     from gmbench.support.device import resolve_device
     from gmbench.support.progress import Progress
 
-    if isinstance(method, Attributor):
-        found: Method = ObjectMethod.of(method)
-    else:
-        found = method if isinstance(method, Method) else registry.find_method(method)
-    card = dataset.card if isinstance(dataset, Dataset) else cards.find_dataset(dataset)
+    found, card = _found(ObjectMethod.of(method) if isinstance(method, Attributor) else method, dataset)
     protocol.find_setting(setting)
     asked = Run(found, card, setting, seed, parameters, resolve_device(device), precision)
     return perform(asked, Path(results), Progress()).record
+
+
+def fit(
+    method: str | Path | Method,
+    dataset: str | Dataset,
+    out: Path | str,
+    *,
+    setting: str = "clean",
+    seed: int = 0,
+    parameters: Mapping[str, Value] | None = None,
+    device: str = "auto",
+    precision: str = "32-true",
+) -> Model:
+    """Fits a method as `run` does and keeps it in the folder `out`, to be asked about images of any origin.
+
+    >>> import gmbench
+    >>> model = gmbench.fit("durall20", "gm-photos", "another-model", setting="few-shot-10")
+    >>> len(model.sources)
+    9
+
+    Raises:
+        CannotRunError: the method cannot be kept.
+        GmbenchError: what else users can get wrong; see `gmbench.errors`.
+    """
+    from gmbench.runs.models import fit_model
+    from gmbench.runs.runner import Run
+    from gmbench.support.device import resolve_device
+    from gmbench.support.progress import Progress
+
+    found, card = _found(method, dataset)
+    asked = Run(found, card, setting, seed, parameters, resolve_device(device), precision)
+    return fit_model(asked, Path(out), Progress())
+
+
+def _found(method: str | Path | Method, dataset: str | Dataset) -> tuple[Method, DatasetCard]:
+    """The method and the card that a caller means."""
+    from gmbench.data.dataset import Dataset
+
+    found = method if isinstance(method, Method) else registry.find_method(method)
+    return found, dataset.card if isinstance(dataset, Dataset) else cards.find_dataset(dataset)
+
+
+def load_model(folder: Path | str, *, device: str = "auto") -> Model:
+    """A fitted method that `gmbench fit` kept, to be asked about images of any origin.
+
+    >>> import gmbench
+    >>> _ = gmbench.fit("durall20", "gm-photos", "my-model", setting="few-shot-10")
+    >>> model = gmbench.load_model("my-model")
+    >>> first, second = model.attribute(gmbench.load_dataset("gm-photos")["test"].pixels(slice(0, 2)))
+    >>> first.ranked[0][0] in model.sources
+    True
+
+    Raises:
+        DataError: the folder holds no model, or one that was altered or is of other code.
+    """
+    from gmbench.runs import models
+    from gmbench.support.device import resolve_device
+    from gmbench.support.progress import Progress
+
+    return models.load_model(Path(folder), resolve_device(device), Progress())
 
 
 def read_records(
@@ -169,12 +225,7 @@ def read_records(
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder of records. Expected one that `gmbench run --results` writes.")
-    wanted = {"dataset": dataset, "setting": setting, "method": method}
-    return [
-        record
-        for _, record in all_records(folder)
-        if all(value is None or getattr(record.identity, name) == value for name, value in wanted.items())
-    ]
+    return [record for _, record in all_records(folder, dataset, setting, method)]
 
 
 def to_frame(records: Iterable[Record]) -> pandas.DataFrame:
@@ -194,7 +245,7 @@ def to_frame(records: Iterable[Record]) -> pandas.DataFrame:
             "dataset": identity.dataset,
             "setting": identity.setting,
             "method": identity.entry,
-            "seed": identity.repetition,
+            "seed": identity.seed,
         }
         for group, scores in record.scores.model_dump().items():
             for name, value in (scores or {}).items():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from gmbench.errors import MethodError
+from gmbench.errors import CannotRunError, MethodError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,24 +34,25 @@ class RunContext:
 
     Attributes:
         manifold: real images that are in no other role: the stand-in for the data manifold.
-        seed: decides everything random that the method does.
+        random_state: decides everything random that the method does; follows from the user's seed and the names.
         device: where to compute, as torch names it (`cpu`, `cuda`, `cuda:1`, `mps`).
         cache: for work that other runs can share, such as projections.
         scratch: a folder for checkpoints of this very fit. It is kept, and shared by runs that differ in nothing but
             their test images, so that the same fit is not done twice.
         progress: shows long work to the user.
-        encoder: gives the encoder `sl` or `ssl` that goes with the dataset, a `gmbench.manifold.encoders.Encoder`.
+        encoder: gives the encoder `sl` or `ssl` that goes with the dataset, a `gmbench.manifold.encoders.Encoder`; what
+            else it takes is what `find_encoder` there takes after the folder.
         precision: of the training of networks, as lightning-fabric names it: `32-true`, or `bf16-mixed`, in which
             convolutions and products of matrices compute in bfloat16. Answers are always computed in 32 bits.
     """
 
     manifold: ImageSet
-    seed: int
+    random_state: int
     device: str
     cache: Cache
     scratch: Path
     progress: Progress
-    encoder: Callable[[str], Any]
+    encoder: Callable[..., Any]
     precision: str = "32-true"
 
 
@@ -93,6 +94,23 @@ class Attributor(ABC):
         through; pages give such rows a badge.
         """
         return {}
+
+    def state(self) -> dict[str, Any]:
+        """What the fit learned, for a model that is kept: arrays, JSON values, and dicts, lists and tuples of these.
+
+        Raises:
+            CannotRunError: the method cannot be kept.
+        """
+        raise CannotRunError(f"{type(self).__name__} cannot be kept: it does not say its `state`.")
+
+    def restore(self, state: Mapping[str, Any], sources: tuple[str, ...], context: RunContext) -> Self:
+        """Becomes the fitted method that gave the `state`, with the parameters it has, for answers alone.
+
+        Args:
+            sources: those of the training images, in their order.
+            context: what a run lends; its manifold is empty, since a method that compares with one has it in its state.
+        """
+        raise CannotRunError(f"{type(self).__name__} cannot be kept: it does not `restore` its state.")
 
     def skip(self, dataset: DatasetCard) -> str | None:
         """Why the method cannot run on a dataset, or None if it can."""

@@ -18,26 +18,51 @@ from datetime import date
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from gmbench.attributor import Attributor
 from gmbench.attributors import METHOD_FOLDERS
 from gmbench.errors import CannotRunError, DataError, NotFoundError, ParameterError
 from gmbench.support.digests import code_sha256
+from gmbench.support.files import first_link
 from gmbench.support.parameters import TYPES, Parameter, Value
-from gmbench.support.schema import Strict, first_problem
+from gmbench.support.schema import Line, Name, Slug, Strict, first_problem, printable
 
 CARD = "method.toml"
 ENTRY_POINTS = "gmbench.methods"
+LENGTHS_CHECKED_ON = ("gm-garments", "gm-photos")
+LEAST_GAIN = 1.0
+"""Points of validation accuracy that twice the epochs must bring for a training to count as too short."""
 
 
 class Variant(Strict):
     """One of several slugs that share a folder: some parameters are fixed."""
 
-    title: str
-    fixed: dict[str, Value]
+    title: Line
+    fixed: dict[Name, Value]
+
+
+class Length(Strict):
+    """A check whether a network's training is long enough: what twice the epochs give.
+
+    Attributes:
+        method: the slug.
+        parameters: those that were checked, the number of epochs among them; all others were the method's defaults.
+        val_accuracy: by dataset, in %: the best of the training as it is, and of one with twice the epochs and the
+            schedule stretched over them (`clean`, seed 0).
+    """
+
+    method: str
+    parameters: dict[str, Value]
+    val_accuracy: dict[str, tuple[float, float]]
+
+    @property
+    def is_enough(self) -> bool:
+        """Twice the epochs give less than a point on each of the datasets that are looked at."""
+        gains = {slug: doubled - once for slug, (once, doubled) in self.val_accuracy.items()}
+        return set(LENGTHS_CHECKED_ON) <= set(gains) and all(gain < LEAST_GAIN for gain in gains.values())
 
 
 class MethodCard(Strict):
@@ -46,27 +71,37 @@ class MethodCard(Strict):
     Attributes:
         needs: published weights, or images of a certain size or shape.
         attributor: the class in `__init__.py`; None for a method that is not published and hands in predictions only.
+        lengths: checks whether trainings are long enough; they decide no result.
         quick: parameters with which it takes a minute on a few images, for `gmbench check`.
     """
 
-    title: str
+    title: Line
     paper: str
     year: int
     looks_at: Literal["colour", "frequency", "learned"]
     needs: str = "nothing but images"
     attributor: str | None = None
-    parameters: dict[str, Parameter] = {}
-    quick: dict[str, Value] = {}
-    methods: dict[str, Variant] = {}
+    parameters: dict[Name, Parameter] = {}
+    quick: dict[Name, Value] = {}
+    methods: dict[Slug, Variant] = {}
+    lengths: list[Length] = []
 
     @property
     def decisive(self) -> str:
-        """What of the card decides results, as JSON: the class, the parameters but for their meanings, the variants."""
+        """What of the card decides results, as JSON: the class, the parameters but for their words, the variants."""
+        words = {"meaning", "no_effect_with"}
         parameters = {
-            name: each.model_dump(exclude={"meaning"}, exclude_defaults=True) for name, each in self.parameters.items()
+            name: each.model_dump(exclude=words, exclude_defaults=True) for name, each in self.parameters.items()
         }
         variants = {slug: variant.fixed for slug, variant in self.methods.items()}
         return json.dumps([self.attributor, parameters, variants], sort_keys=True)
+
+
+class Constructor(NamedTuple):
+    """`takes`: type and default of each parameter by name; `stores`: what an object holds once it is made, by name."""
+
+    takes: dict[str, tuple[str, Any]]
+    stores: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -92,7 +127,8 @@ class Method:
         """All parameters: defaults, then what the slug fixes, then what the user gave.
 
         Raises:
-            ParameterError: a parameter does not exist, is fixed, or has a value that is not allowed.
+            ParameterError: a parameter does not exist, is fixed, has a value that is not allowed, or has no effect
+                with the values of others.
         """
         known = self.card.parameters
         values = {name: parameter.parse(name, parameter.default) for name, parameter in known.items()}
@@ -100,10 +136,22 @@ class Method:
         for name, value in given.items():
             if name not in known:
                 raise ParameterError(str(NotFoundError.of(f"parameter of {self.slug}", name, known)))
+            if name not in self.fixed:
+                values[name] = known[name].parse(name, value)
+        for name in given:
+            if (case := known[name].idle_with(values)) is not None:
+                raise ParameterError(f"parameter '{name}' of {self.slug} has no effect with {case}. Leave it out.")
             if name in self.fixed:
                 raise ParameterError(f"parameter '{name}' is fixed to '{self.fixed[name]}' in {self.slug}.")
-            values[name] = known[name].parse(name, value)
         return values
+
+    def is_converged(self, parameters: Mapping[str, Value]) -> bool:
+        """Whether the card has a check that a training with just these parameters is long enough."""
+        usual = self.parameters({})
+        return any(
+            length.method == self.slug and length.is_enough and dict(parameters) == usual | length.parameters
+            for length in self.card.lengths
+        )
 
     def build(self, parameters: Mapping[str, Value]) -> Attributor:
         """Imports the method and makes an attributor with these parameters.
@@ -124,6 +172,21 @@ class Method:
             )
         return getattr(module, self.card.attributor)(**parameters)
 
+    def constructor(self) -> Constructor:
+        """What the constructor of its class takes, and what an object stores that is made with the defaults.
+
+        Raises:
+            CannotRunError, DataError: see `build`.
+        """
+        attributor = self.build(self.parameters({}))
+        signature = inspect.signature(type(attributor).__init__, eval_str=True).parameters
+        takes = {
+            name: (getattr(argument.annotation, "__name__", str(argument.annotation)), argument.default)
+            for name, argument in signature.items()
+            if name != "self"
+        }
+        return Constructor(takes, dict(vars(attributor)))
+
     @property
     def source_sha256(self) -> str:
         """A digest of what decides the method's results, so that work done by other code is never taken for its own.
@@ -139,7 +202,7 @@ def methods() -> dict[str, Method]:
     """All methods by slug: baselines, methods, and those of installed packages.
 
     Raises:
-        DataError: a card is damaged, or a slug is found twice.
+        DataError: a card is damaged, a slug is found twice, or there is a link in `baselines/` or `methods/`.
     """
     found: dict[str, Method] = {}
     for method in _all_methods():
@@ -157,7 +220,12 @@ def find_method(name: str | Path) -> Method:
         DataError: the folder's card is damaged, holds several methods, or takes the slug of another method.
     """
     if isinstance(name, Path) or "/" in name or "\\" in name:
-        return _method_in_folder(Path(name))
+        found = methods_in_folder(Path(name))
+        if len(found) > 1:
+            raise DataError(
+                f"{name} holds several methods ({', '.join(m.slug for m in found)}); give each its own folder."
+            )
+        return found[0]
     if name not in methods():
         raise NotFoundError.of("method", name, methods())
     return methods()[name]
@@ -178,9 +246,11 @@ class ObjectMethod(Method):
 
         Raises:
             ParameterError: a parameter of its constructor is none of bool, int, float and str, or is not stored.
+            DataError: the name of its class gives no slug.
         """
         kind = type(attributor)
         slug = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).replace("_", "-").lower().strip("-")
+        _check_slug(slug, f"{kind.__name__}: the name of its class, which names the method,")
         parameters = {}
         signature = inspect.signature(kind).parameters.values()
         for name in (each.name for each in signature if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)):
@@ -215,8 +285,21 @@ class ObjectMethod(Method):
         return hashlib.sha256(uuid.uuid4().bytes).hexdigest()
 
 
+def refuse_links(home: Path) -> None:
+    """Nothing that is handed in may be a link: it could lead to what nobody looks at.
+
+    Raises:
+        DataError: there is one below this folder; the message names it.
+    """
+    if (link := first_link(home)) is not None:
+        raise DataError(f"{link} is a link. Put files in its place: what a link leads to is neither checked nor kept.")
+
+
 def _all_methods() -> Iterator[Method]:
     for home in METHOD_FOLDERS:
+        # An installed package may consist of links, which its installer made.
+        if (home.parent / "pyproject.toml").is_file():
+            refuse_links(home)
         for path in sorted(home.glob(f"*/{CARD}")):
             yield from _read_methods(path.parent, f"gmbench.attributors.{path.parent.name}")
     for entry in entry_points(group=ENTRY_POINTS):
@@ -231,14 +314,18 @@ def _all_methods() -> Iterator[Method]:
 
 def _read_methods(folder: Path, module: str | None, name: str | None = None) -> Iterator[Method]:
     path = folder / CARD
+    if module is None:
+        refuse_links(folder)
     try:
         card = MethodCard(**tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"method card {path} is not TOML: {error}") from error
     except ValidationError as error:
         raise DataError(f"method card {path}: {first_problem(error)}") from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise DataError(f"method card {path} is not TOML: {' '.join(str(error).split())[:200]}") from error
+    _check_cases(card, path)
     if not card.methods:
         slug = folder.name.replace("_", "-")
+        _check_slug(slug, f"{printable(str(folder))}: a method is named as its folder; that")
         yield Method(slug, card.title, card, folder, module, {}, name or slug)
     for slug, variant in card.methods.items():
         if unknown := set(variant.fixed) - set(card.parameters):
@@ -246,21 +333,51 @@ def _read_methods(folder: Path, module: str | None, name: str | None = None) -> 
         yield Method(slug, variant.title, card, folder, module, variant.fixed, name or slug)
 
 
-def _method_in_folder(folder: Path) -> Method:
+def _check_cases(card: MethodCard, path: Path) -> None:
+    """Raises DataError if a parameter is said to have no effect with what cannot be."""
+    for name, parameter in card.parameters.items():
+        for case in parameter.no_effect_with:
+            if not case or name in case:
+                raise DataError(f"method card {path}: 'no_effect_with' of '{name}' must name other parameters.")
+            for other, value in case.items():
+                if other not in card.parameters:
+                    raise DataError(
+                        f"method card {path}: '{name}' has no effect with '{other}', which is not a parameter."
+                    )
+                try:
+                    card.parameters[other].parse(other, value)
+                except ParameterError as error:
+                    raise DataError(f"method card {path}: 'no_effect_with' of '{name}': {error}") from error
+
+
+def _check_slug(slug: str, what: str) -> None:
+    try:
+        TypeAdapter(Slug).validate_python(slug)
+    except ValidationError as error:
+        raise DataError(
+            f"{what} must be lower-case letters and digits with single hyphens, 100 at most, got '{printable(slug)}'."
+        ) from error
+
+
+def methods_in_folder(folder: Path) -> list[Method]:
+    """The methods of the card in a folder: one, or its variants.
+
+    Raises:
+        NotFoundError: there is no card.
+        DataError: the card is damaged, there is a link in the folder, or a slug is that of another method.
+    """
     if not (folder / CARD).is_file():
         raise NotFoundError(f"no method in {folder}: it has no {CARD}.")
-    found = list(_read_methods(folder.resolve(), None, str(folder)))
-    if len(found) > 1:
-        raise DataError(
-            f"{folder} holds several methods ({', '.join(m.slug for m in found)}); give each its own folder."
-        )
-    method = found[0]
-    known = methods().get(method.slug)
-    if known is None:
-        return method
-    if known.folder.resolve() == method.folder:
+    known = [method for method in methods().values() if method.folder.resolve() == folder.resolve()]
+    if known:
         return known
-    raise DataError(f"two methods are named '{method.slug}': {known.folder} and {method.folder}. Rename the folder.")
+    found = list(_read_methods(folder.resolve(), None, str(folder)))
+    for method in found:
+        if (other := methods().get(method.slug)) is not None:
+            raise DataError(
+                f"two methods are named '{method.slug}': {other.folder} and {method.folder}. Rename the folder."
+            )
+    return found
 
 
 def _import_folder(folder: Path) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +12,13 @@ import torch
 
 from gmbench.attributor import Attributor, RunContext, check_features, check_probabilities
 from gmbench.data.images import ImageSet
-from gmbench.errors import GmbenchError
+from gmbench.errors import CannotRunError, GmbenchError
 from gmbench.manifold.encoders import Encoder
 from gmbench.registry import Method
 from gmbench.support.cache import Cache
 from gmbench.support.parameters import TYPES, Value
 from gmbench.support.progress import Progress
+from gmbench.support.state import read_state, write_state
 
 
 def check_attributor(method: Method, given: Mapping[str, Value] | None = None, size: int = 32) -> None:
@@ -55,6 +55,7 @@ def attributor_checks(
     yield "kept in scratch", trial.kept_in_scratch
     yield "image by image", trial.image_by_image
     yield "another manifold", trial.another_manifold
+    yield "kept in a folder", trial.kept_in_a_folder
     yield "refusals", trial.refusals
     yield "many sources", trial.many_sources
 
@@ -92,7 +93,7 @@ class _Trial:
         with TemporaryDirectory() as folder:
             again = _fitted(self.method, self.parameters, self.images, Path(folder)).predict_proba(self.test)
         assert np.array_equal(again, self.probabilities), (
-            "the same seed must give the same answer; everything random must come from context.seed"
+            "the same seed must give the same answer; everything random must come from context.random_state"
         )
 
     def kept_in_scratch(self) -> None:
@@ -115,6 +116,23 @@ class _Trial:
         np.testing.assert_array_equal(
             self.fitted.predict_proba(self.test), before, err_msg="with_manifold must leave the method as it was"
         )
+
+    def kept_in_a_folder(self) -> None:
+        """Written and read again, it gives the same answers; a method that cannot be kept says so."""
+        try:
+            state = self.fitted.state()
+        except CannotRunError:
+            return
+        with TemporaryDirectory() as folder:
+            write_state(Path(folder), state)
+            context = _context(self.test[:0], Path(folder))
+            fresh = self.method.build(self.parameters)
+            restored = fresh.restore(read_state(Path(folder)), self.images.sources, context)
+            np.testing.assert_array_equal(
+                restored.predict_proba(self.test),
+                self.probabilities,
+                err_msg="a method that is restored from its state must give the same answers",
+            )
 
     def refusals(self) -> None:
         _check_refusals(self.fitted, self.test, _example(2, 2, 2 * self.size, seed=302).without_labels())
@@ -142,21 +160,16 @@ def check_constructor(method: Method) -> None:
     Raises:
         AssertionError: they are not, or it does more; the message says in what.
     """
-    attributor = method.build(method.parameters({}))
-    signature = inspect.signature(type(attributor).__init__, eval_str=True).parameters
-    constructor = {name: argument for name, argument in signature.items() if name != "self"}
+    takes, stores = method.constructor()
     declared = method.card.parameters
-    assert set(constructor) == set(declared), (
-        f"method.toml declares {sorted(declared)}, the constructor takes {sorted(constructor)}"
+    assert set(takes) == set(declared), (
+        f"method.toml declares {sorted(declared)}, the constructor takes {sorted(takes)}"
     )
-    for name, argument in constructor.items():
-        kind, default = TYPES[declared[name].type], declared[name].parse(name, declared[name].default)
-        came = getattr(argument.annotation, "__name__", argument.annotation)
-        assert argument.annotation is kind, f"parameter '{name}': {kind.__name__} on the card, {came} in the code"
-        assert argument.default == default, (
-            f"parameter '{name}': default {default!r} on the card, {argument.default!r} in the constructor"
-        )
-    assert vars(attributor) == method.parameters({}), (
+    for name, (came, given) in takes.items():
+        kind, default = TYPES[declared[name].type].__name__, declared[name].parse(name, declared[name].default)
+        assert came == kind, f"parameter '{name}': {kind} on the card, {came} in the code"
+        assert given == default, f"parameter '{name}': default {default!r} on the card, {given!r} in the constructor"
+    assert stores == method.parameters({}), (
         "the constructor must store its parameters under their names, and nothing else"
     )
 
@@ -178,14 +191,17 @@ def _check_refusals(attributor: Attributor, test: ImageSet, larger: ImageSet) ->
 def _fitted(method: Method, parameters: Mapping[str, Value], images: ImageSet, folder: Path) -> Attributor:
     """The method fitted on 10 images per source and chosen on 3, with 3 more of `real` as the manifold."""
     rank = np.arange(len(images)) // len(images.sources)
-    scratch = folder / "scratch"
-    scratch.mkdir(exist_ok=True)
-    manifold = images[(rank >= 13) & (images.labels == 0)]
-    context = RunContext(manifold, 11, "cpu", Cache(folder / "cache"), scratch, Progress(), _encoder)
+    context = _context(images[(rank >= 13) & (images.labels == 0)], folder)
     return method.build(parameters).fit(images[rank < 10], images[(rank >= 10) & (rank < 13)], context)
 
 
-def _encoder(kind: str) -> Encoder:
+def _context(manifold: ImageSet, folder: Path) -> RunContext:
+    scratch = folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return RunContext(manifold, 11, "cpu", Cache(folder / "cache"), scratch, Progress(), _encoder)
+
+
+def _encoder(kind: str, *choice: object, **named: object) -> Encoder:
     """An encoder that has learned nothing, which is enough to keep to the contract."""
     torch.manual_seed(len(kind))
     return Encoder().eval()

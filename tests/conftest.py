@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from huggingface_hub import constants
+from hypothesis import HealthCheck, settings
 
 import gmbench.data.cards
 import gmbench.leaderboard.pages
@@ -26,6 +27,11 @@ from gmbench.support.cache import Cache
 from gmbench.support.progress import Progress
 
 SOURCES = ("real", "blurred", "noisy")
+
+# `pytest --hypothesis-profile thorough` takes a thousand examples of everything.
+settings.register_profile("usual", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("usual"), max_examples=1000)
+settings.load_profile("usual")
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +68,7 @@ def make_card(slug: str = "tiny", per_source: int = 60) -> DatasetCard:
         licence="CC0-1.0",
         real=RealImages(title="shapes", licence="CC0-1.0", url="https://example.org"),
         images=Counts(per_source=per_source, manifold=50),
-        sources={name: Source(title=name, **source) for name in SOURCES[1:]},
+        generators={name: Source(title=name, **source) for name in SOURCES[1:]},
         embedded=True,
     )
 
@@ -87,7 +93,7 @@ def write_dataset(folder: Path, card: DatasetCard, first_seed: int = 0) -> Path:
     n = card.images.per_source
     parts = {role: ([], []) for role in ROLES}
     parts["manifold"] = ([make_images("real", card.images.manifold, first_seed + 99)], ["real"] * card.images.manifold)
-    for seed, source in enumerate(card.classes, start=first_seed):
+    for seed, source in enumerate(card.sources, start=first_seed):
         images = make_images(source, n, seed)
         for role, start, end in (("train", 0, 0.7), ("val", 0.7, 0.8), ("test", 0.8, 1)):
             chosen = images[round(start * n) : round(end * n)]
@@ -118,7 +124,7 @@ def context(tiny: Dataset, tmp_path: Path) -> RunContext:
     """What a run would lend to a method on the small dataset."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    return RunContext(tiny["manifold"], 7, "cpu", Cache(), scratch, Progress(), lambda kind: Encoder().eval())
+    return RunContext(tiny["manifold"], 7, "cpu", Cache(), scratch, Progress(), lambda *which: Encoder().eval())
 
 
 def image_set(pixels: np.ndarray, labels: np.ndarray | None = None, sources: tuple[str, ...] = SOURCES) -> ImageSet:

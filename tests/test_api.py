@@ -31,7 +31,9 @@ NAMES = [
     "errors",
     "evaluators",
     "find_method",
+    "fit",
     "load_dataset",
+    "load_model",
     "methods",
     "read_records",
     "run",
@@ -122,7 +124,7 @@ def test_a_record_of_an_object_gets_onto_no_board(only_tiny: None, tmp_path: Pat
     record = gmbench.run(MeanColour(), "tiny", results=tmp_path / "results")
     assert record.of_object
     with pytest.raises(RecordError, match="was an object, whose code nobody has"):
-        build_pages(tmp_path)
+        build_pages(tmp_path / "results")
     (validated,) = validate([tmp_path / "results"])
     assert any("was an object" in problem for problem in validated.problems)
 

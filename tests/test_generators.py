@@ -376,7 +376,7 @@ def test_build_makes_a_whole_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyP
     described = original.model_dump() | {
         "slug": "small",
         "building": plan.model_dump(),
-        "sources": {"ddpm": short("ddpm"), "glow": short("glow")},
+        "generators": {"ddpm": short("ddpm"), "glow": short("glow")},
         "siblings": {"ddpm-sibling": short("ddpm")},
         "encoders": encoders,
     }

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_contract import CODE, write_method
 
 import gmbench
 from gmbench.errors import MethodError, RecordError
@@ -58,6 +64,7 @@ def edited(folder: Path, *keys: str, value: Any) -> None:
         (("identity", "precision"), "8-bit"),
         (("images",), {"test": 5, "guests": 3}),
         (("images",), {"test": 0}),
+        (("scores", "nmi"), {"nonsense": {"nmi": 0.5}}),
         (("seconds",), {"fit": -1.0}),
         (("peak_memory_mib",), -5),
         (("scores", "fdr", "ratio"), float("nan")),
@@ -82,9 +89,37 @@ def test_what_a_record_cannot_say(folder: Path, keys: tuple[str, ...], value: ob
     assert str(folder / "record.json") in str(error.value)
     assert "\n" not in str(error.value)
     with pytest.raises(RecordError):
-        build_pages(folder.parents[4])
+        build_pages(folder.parents[3])
     (validated,) = validate([folder])
     assert not validated.ok
+
+
+@pytest.mark.parametrize(
+    ("role", "n"), [("test", 5), ("train", 999_999), ("train", 5), ("val", 19), ("manifold", 51), ("manifold", None)]
+)
+def test_images_are_counted(folder: Path, role: str, n: int | None) -> None:
+    """As many of each role as the dataset has; as many test images as there are predictions."""
+    images = json.loads((folder / "record.json").read_text())["images"]
+    edited(folder, "images", value={name: m for name, m in {**images, role: n}.items() if m is not None})
+    with pytest.raises(RecordError, match=f"field 'images.{role}'"):
+        build_pages(folder.parents[4])
+    (validated,) = validate([folder])
+    assert f"field 'images.{role}'" in " ".join(validated.problems)
+
+
+@pytest.mark.parametrize("change", [lambda t: t.take([1, 0, *range(2, len(t))]), lambda t: t.slice(1)])
+def test_evaluate_looks_at_the_images_too(command, folder: Path, change: Callable[[Any], Any]) -> None:  # type: ignore[no-untyped-def]
+    """As validate does: ids in another order, an image less."""
+    import pyarrow.parquet as parquet
+
+    from gmbench.support.files import sha256_file
+
+    path = folder / "predictions.parquet"
+    parquet.write_table(change(parquet.read_table(path)), path)
+    edited(folder, "predictions_sha256", value=sha256_file(path))
+    code, _, err = command("evaluate", str(folder))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "its test images are not those of dataset tiny" in err
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "{", "null", "[]", b"\xff\xfe"])
@@ -130,7 +165,7 @@ def test_predictions_that_are_none(folder: Path, change: Callable[[Any], Any], w
 def test_the_pages_command_is_built_from_the_identity(folder: Path) -> None:
     """What a record says of its command stands on no page, and every part is quoted."""
     edited(folder, "command", value="gmbench run --method mccloskey18 --out x;touch${IFS}y")
-    page = build_pages(folder.parents[4])["attribution.md"]
+    page = build_pages(folder.parents[3])["attribution.md"]
     assert "touch" not in page
     identity = read_record(folder).identity
     assert command_of(identity) in page
@@ -195,3 +230,62 @@ def test_what_is_lent_cannot_be_changed(tmp_path: Path, how: str) -> None:
     """Ids and labels are read-only."""
     with pytest.raises(ValueError, match="read-only"):
         gmbench.run(Misbehaving(how), "tiny", results=tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a run is watched on Linux")
+class TestEnds:
+    """What `gmbench run` says of a method that ends its process; each command is a process of its own."""
+
+    @pytest.fixture
+    def start(self, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+        """Begins a run of a method with a line in its `fit` or before its class."""
+
+        def start(line: str, before: str) -> subprocess.Popen[str]:
+            method = write_method(tmp_path / "ends", CODE.replace(before, f"{line}\n{before}"))
+            asked = ("run", "--method", str(method), "--dataset", "tiny", "--results", str(tmp_path / "out"))
+            command = [sys.executable, "-m", "gmbench", *asked]
+            return subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            )
+
+        return start
+
+    @pytest.mark.parametrize(
+        ("line", "before", "words"),
+        [
+            ("        import os; os._exit(0)", "        self.sources_ =", "the method ended the process, exit code 0"),
+            ("import os; os._exit(0)", "class Example", "the method ended the process, exit code 0"),
+            ("raise SystemExit(0)", "class Example", "its import ended the process (exit 0)"),
+            ("        import ctypes; ctypes.string_at(0)", "        self.sources_ =", "signal SIGSEGV (segmentation"),
+        ],
+    )
+    def test_no_record_no_exit_code_0(
+        self, start: Callable[..., subprocess.Popen[str]], tmp_path: Path, line: str, before: str, words: str
+    ) -> None:
+        """One line and exit code 2."""
+        out, err = (process := start(line, before)).communicate(timeout=300)
+        (said,) = [line for line in err.splitlines() if line.startswith("gmbench: ")]
+        assert (process.returncode, out) == (2, "")
+        assert words in said
+        assert not list((tmp_path / "out").rglob("record.json"))
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_it_can_be_stopped(
+        self, start: Callable[..., subprocess.Popen[str]], tmp_path: Path, number: int, code: int
+    ) -> None:
+        """By the keyboard, which both processes hear, and by a signal to the one that was begun; nobody is left."""
+        mark = tmp_path / "mark"
+        line = f"        import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
+        process = start(line, "        self.sources_ =")
+        until = time.monotonic() + 200
+        while not mark.exists() and time.monotonic() < until:
+            time.sleep(0.2)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == code
+        assert ("stopped. The same command goes on" in err) == (number == signal.SIGINT)
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(mark.read_text()), 0)

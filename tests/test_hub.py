@@ -111,7 +111,7 @@ class TestThereAndBack:
         assert state_of(card).word == "cached"
 
     def test_methods_get_the_encoder_that_was_pulled(self, hub: Hub, card: DatasetCard, tmp_path: Path) -> None:
-        """A dataset that comes from the Hub with an encoder of its own is run with that one."""
+        """A dataset that comes from the Hub with an encoder of its own can be run with that one."""
         card = card.model_copy(update={"encoders": {"sl": "encoders/sl.safetensors"}})
         folder, encoder = data_folder() / "tiny", Encoder()
         (folder / "encoders").mkdir(parents=True)
@@ -119,7 +119,7 @@ class TestThereAndBack:
         write_dataset(folder, card)
         push_dataset(card, False, Progress())
         shutil.rmtree(folder)
-        run = Run(find_method("manifpt-sl"), card, given={"epochs": "1"})
+        run = Run(find_method("manifpt-sl"), card, given={"epochs": "1", "encoder": "own"})
         record = perform(run, tmp_path / "results", Progress()).record
         assert record.training["encoder_sha256"] == encoder.sha256
 
@@ -329,7 +329,7 @@ class TestCommands:
         read = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=True)
         assert read.stdout == "56\n"
 
-        run = ("run", "--method", "mccloskey18", "--dataset", "gm-cifar10", "--out", str(tmp_path / "results"))
+        run = ("run", "--method", "mccloskey18", "--dataset", "gm-cifar10", "--results", str(tmp_path / "results"))
         code, _, err = gmbench("there", *run, HF_HUB_OFFLINE="1")
         assert code == 2
         assert err.splitlines()[-1].startswith("gmbench: gm-cifar10 is not in the cache, and HF_HUB_OFFLINE is set")
@@ -339,7 +339,7 @@ class TestCommands:
         assert (tmp_path / "there" / "hf" / "hub" / "datasets--someone--gm-cifar10").is_dir()
         assert gmbench("there", *run, HF_HUB_OFFLINE="1")[0] == 0
         code, out, _ = gmbench("there", "data", "list")
-        assert "gm-cifar10: cached, 3 of 12 sources" in out
+        assert "gm-cifar10: cached, 4 of 13 sources" in out
         assert gmbench("there", "data", "verify", "gm-cifar10")[0] == 0
         code, out, err = gmbench("nowhere", "data", "verify", "gm-cifar10")
         assert code == 2
@@ -366,7 +366,7 @@ def test_the_paper_on_a_partial_gm_chq(gmbench, hub: Hub, tmp_path: Path) -> Non
     imported = ("data", "import", "gm-chq", "--from", str(origin), "--manifold-share", "0.25", "--workers", "1")
     assert gmbench("here", *imported)[0] == 0
     assert gmbench("here", "data", "push", "gm-chq")[0] == 0
-    run = ("--dataset", "gm-chq", "--device", "cpu", "--set", "epochs=1", "--out", str(tmp_path / "results"))
+    run = ("--dataset", "gm-chq", "--device", "cpu", "--set", "epochs=1", "--results", str(tmp_path / "results"))
     for method, given in [
         ("manifpt-ssl", ()),
         ("manifpt-rgb", ("--set", "network=resnet50", "--set", "pretrained=false", "--set", "batch_size=2")),

@@ -109,7 +109,7 @@ class TestNames:
         """Each source's own names lead to it."""
         card = find_dataset(slug)
         match = source_matcher(card)
-        for name, source in card.sources.items():
+        for name, source in card.generators.items():
             for alias in (name, source.title, *source.aliases):
                 assert match((alias,)).source == name
         for alias in card.real.aliases:
@@ -133,7 +133,7 @@ class TestImport:
         assert len(report.missing) == 9
         assert report.images == {"real": 2 * N, "stylegan2": N, "ddgan": N, "ddpm": N}
         dataset = load()
-        assert dataset.card.classes == ("real", "stylegan2", "ddgan", "ddpm")
+        assert dataset.card.sources == ("real", "stylegan2", "ddgan", "ddpm")
         assert {role: len(dataset[role]) for role in ROLES} == {"manifold": N, "train": 56, "val": 8, "test": 16}
         assert not quarantined(folder)
 
@@ -145,7 +145,7 @@ class TestImport:
         for role in ROLES:
             labels = dataset[role].labels
             assert labels is not None
-            found |= {id: dataset.card.classes[label] for id, label in zip(dataset[role].ids, labels, strict=True)}
+            found |= {id: dataset.card.sources[label] for id, label in zip(dataset[role].ids, labels, strict=True)}
         sources = {"CIFAR10/real": "real", "StyleGAN-2": "stylegan2", "gan/DDGAN samples": "ddgan"}
         for name, source in (sources | {"CIFAR10/Überblick/ddpm": "ddpm"}).items():
             for path in (release / name).glob("*.png"):
@@ -221,7 +221,7 @@ class TestImport:
         bring(release)
         labels = load()["train"].labels
         assert labels is not None
-        nvae = load().card.classes.index("nvae")
+        nvae = load().card.sources.index("nvae")
         assert set(load()["train"].ids[labels == nvae]) <= {image_id(image) for image in pixels}
 
     def test_a_second_import_is_refused_unless_it_replaces(self, release: Path) -> None:
@@ -526,14 +526,16 @@ class TestNew:
             Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
         code, out, _ = command("data", "import", "--new", "my-set", "--from", str(flat), "--workers", "1")
         assert code == 0
-        assert "80 images, 2 of 2 sources" in out
+        assert "80 images, 3 of 3 sources" in out
         card = find_dataset("my-set")
-        assert list(card.sources) == ["stylegan-2", "beta-modelp"]
-        assert card.sources["beta-modelp"].title == "β model+"
+        assert list(card.generators) == ["stylegan-2", "beta-modelp"]
+        assert card.generators["beta-modelp"].title == "β model+"
         assert card.resolution == 32
         assert "my-set" in command("list", "datasets")[1]
         assert "β model+" in command("info", "my-set")[1]
-        code, out, _ = command("run", "--method", "mccloskey18", "--dataset", "my-set", "--out", str(tmp_path / "r"))
+        code, out, _ = command(
+            "run", "--method", "mccloskey18", "--dataset", "my-set", "--results", str(tmp_path / "r")
+        )
         assert code == 0
 
     def test_a_card_survives_toml(self, tmp_path: Path) -> None:
@@ -581,7 +583,18 @@ def test_transfer_between_two_imported_datasets(command, tmp_path: Path) -> None
         assert command("data", "import", slug, "--from", str(tmp_path / slug), "--workers", "1")[0] == 0
     out = str(tmp_path / "results")
     for method, given in (("mccloskey18", ()), ("manifpt-rgb", ("--set", "epochs=1"))):
-        asked = ("transfer", "--method", method, "--train", "gm-cifar10", "--test", "gm-celeba", *given, "--out", out)
+        asked = (
+            "transfer",
+            "--method",
+            method,
+            "--train",
+            "gm-cifar10",
+            "--test",
+            "gm-celeba",
+            *given,
+            "--results",
+            out,
+        )
         code, printed, err = command(*asked)
         assert code == 0, err
         assert "fitted on gm-cifar10, tested on gm-celeba" in printed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-RECORD = ("run", "--method", "durall20", "--dataset", "tiny", "--device", "cpu", "--out")
+RECORD = ("run", "--method", "durall20", "--dataset", "tiny", "--device", "cpu", "--results")
 
 
 @pytest.fixture
@@ -32,8 +32,11 @@ def record(command, only_tiny: None, tmp_path: Path) -> Path:  # type: ignore[no
         (("audit", "tiny"), "checks"),
         (("evaluate", "{record}"), None),
         (("validate", "{record}"), "records"),
-        (("sweep", "--methods", "durall20", "--settings", "clean", "--seeds", "1", "--out", "{results}"), "were_there"),
-        (("sweep", "--methods", "durall20", "--seeds", "1", "--out", "{results}", "--dry-run"), "runs"),
+        (
+            ("sweep", "--methods", "durall20", "--settings", "clean", "--seeds", "1", "--results", "{results}"),
+            "were_there",
+        ),
+        (("sweep", "--methods", "durall20", "--seeds", "1", "--results", "{results}", "--dry-run"), "runs"),
         (("check", "durall20"), None),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -95,7 +98,7 @@ def test_what_a_dry_run_would_do(command, record: Path, tmp_path: Path) -> None:
         "clean,few-shot-10",
         "--seeds",
         "2",
-        "--out",
+        "--results",
         str(tmp_path),
     )
     code, out, _ = command(*asked, "--dry-run")
@@ -124,7 +127,7 @@ def test_version_and_help(command) -> None:  # type: ignore[no-untyped-def]
     """`--version`, `-h`, and the groups of help in the order in which one needs them."""
     assert command("--version")[1].startswith("gmbench 0.")
     out = command("-h")[1]
-    places = [out.index(f" {name} ") for name in ("Run", "Look", "Submit", "Datasets and generators")]
+    places = [out.index(f" {name} ") for name in ("Run", "Look", "Ask", "Submit", "Datasets and generators")]
     assert places == sorted(places)
 
 

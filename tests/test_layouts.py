@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import multiprocessing
+import re
 import shutil
+import struct
+import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -18,19 +23,20 @@ import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 from conftest import make_card, make_images, use_catalogue
-from hypothesis import HealthCheck, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from gmbench.audit.report import audit_dataset
-from gmbench.data.cards import ROLES, Source, find_dataset
+from gmbench.cli.app import main
+from gmbench.data.cards import ROLES, DatasetCard, Source, find_dataset
 from gmbench.data.dataset import load_dataset
 from gmbench.data.folders import data_folder
 from gmbench.data.importing.cards import new_card
 from gmbench.data.importing.chunks import shares
 from gmbench.data.importing.decoding import Options, Refused, decode
 from gmbench.data.importing.importer import Dealing, Report, check_import, import_dataset, remove_dataset
-from gmbench.data.importing.names import printable, source_matcher
+from gmbench.data.importing.names import printable, says_only_real, source_matcher
 from gmbench.data.importing.scanning import Found, Place, survey
 from gmbench.data.manifest import read_manifest
 from gmbench.data.png import image_id
@@ -53,6 +59,16 @@ def bring(origin: Path, slug: str | None = None, dealing: Dealing | None = None,
     card = find_dataset(slug) if slug else new_card("mine", origin, names.get("real"), None)  # type: ignore[arg-type]
     taken = Options(card.resolution, **options)  # type: ignore[arg-type]
     return card, *import_dataset(card, origin, taken, Progress(), replace=True, dealing=dealing, **names)  # type: ignore[arg-type]
+
+
+def linear(profile: bytes) -> bytes:
+    """A profile with the same name and primaries whose curves are straight lines."""
+    changed = bytearray(profile)
+    for number in range(struct.unpack(">I", profile[128:132])[0]):
+        name, start, _ = struct.unpack(">4sII", profile[132 + 12 * number : 144 + 12 * number])
+        if name in (b"rTRC", b"gTRC", b"bTRC"):
+            changed[start : start + 12] = b"curv" + bytes(8)
+    return bytes(changed)
 
 
 def looked_at(origin: Path, slug: str | None = None, **names: str) -> Report:
@@ -158,7 +174,7 @@ class TestNames:
         adm = Source(title="ADM", family="score", paper="none", aliases=["adm_64"])
         card = make_card().model_copy(
             update={
-                "sources": {"adm-64": adm, "adm-256": adm.model_copy(update={"title": "x", "aliases": ["adm_256"]})}
+                "generators": {"adm-64": adm, "adm-256": adm.model_copy(update={"title": "x", "aliases": ["adm_256"]})}
             }
         )
         use_catalogue(monkeypatch, cards={"tiny": card})
@@ -167,9 +183,54 @@ class TestNames:
         assert match.source is None
         assert match.note == "'adm' may be adm-256 or adm-64: rename it"
 
+    @pytest.mark.parametrize("name", ["real_fake", "generated-real", "Real-ESRGAN", "realnvp", "unreal", "not_real"])
+    def test_more_than_real_is_not_real(self, name: str) -> None:
+        """A name that also says something else."""
+        assert not says_only_real(name)
+
+    @pytest.mark.parametrize("name", ["Real", "REAL images 256x256", "0-real", "real_50k", "reals", "NATURE"])
+    def test_spellings_of_real(self, name: str) -> None:
+        """Size and number say nothing."""
+        assert says_only_real(name)
+
+    def test_names_that_speak_of_reals_are_said(self, tmp_path: Path) -> None:
+        """A dataset of photographs, or a name with "real" in it, is a source only with a line that says so."""
+        for seed, name in enumerate(("real", "cifar10", "real_ddpm", "ddpm/original", "ddpm/fake")):
+            fill(tmp_path / name, 6, seed)
+        report = looked_at(tmp_path)
+        assert [line.split()[0] for line in report.warnings] == ["cifar10", "real-ddpm"]
+        assert report.warnings[0].endswith("--real cifar10")
+        assert report.notes["ddpm/original"] == "beside 'fake', and does not say whether it is generated or real"
+        assert by_source(looked_at(tmp_path, real="cifar10"))["real"] == 12
+
+    def test_an_image_of_two_sources_is_of_none(self, tmp_path: Path) -> None:
+        """One of the two labels is wrong."""
+        for seed, name in enumerate(("real", "dcgan")):
+            fill(tmp_path / name, 8, seed)
+        shutil.copy(tmp_path / "real" / "0003.png", tmp_path / "dcgan" / "x.png")
+        shutil.copy(tmp_path / "real" / "0004.png", tmp_path / "real" / "y.png")
+        _, folder, report = bring(tmp_path)
+        assert report.images == {"real": 7, "dcgan": 8}
+        assert report.quarantined == {"in two sources": 2, "duplicate": 1}
+        stored = [row["file"] for row in parquet.read_table(folder / "files.parquet").to_pylist()]
+        assert not {"real/0003.png", "dcgan/x.png"} & {*stored}
+
     def test_no_two_names_are_printed_alike(self) -> None:
-        """Not even those that are no text."""
-        names = ["a\\xff", "a\udcff", "a\udcfe", "a?", "a\\\\xff"]
+        """Not even those that are no text; nothing in them steers a terminal."""
+        names = [
+            "a\\xff",
+            "a\udcff",
+            "a\udcfe",
+            "a?",
+            "a\\\\xff",
+            "a\x1b",
+            "a\\x1b",
+            "a\u202e",
+            "a\n",
+            "a\x85",
+            "a\udc85",
+        ]
+        assert all(printable(name).isprintable() for name in names)
         assert len(set(map(printable, names))) == len(names)
 
     def test_what_tools_leave(self, tmp_path: Path) -> None:
@@ -233,6 +294,50 @@ class TestTables:
         )
         (artifact / "real" / "metadata.jsonl").write_text('{"file_name": "0000.png", "text": "a horse"}\n')
         assert by_source(looked_at(artifact)) == {"real": 8, "cycle-gan": 16}
+
+    @pytest.mark.parametrize(
+        "table",
+        [
+            ("metadata.csv", "image_path,target", "{0},{1}"),
+            ("METADATA.CSV", "Image_Path;Target", "{0};{1}"),
+            ("metadata.csv", "filename\ttarget", "{2}\t{1}.0"),
+            ("metadata.csv", "file,label", "cycle_gan/{0},{1}"),
+            ("metadata.csv", "file,label", "cycle_gan\\{0},{3}"),
+            ("metadata.csv", "file,label,model", "{0},{3},Cycle-GAN"),
+        ],
+    )
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_tables_in_any_spelling(self, tmp_path: Path, table: tuple[str, str, str], packed: bool) -> None:
+        """Of columns, separators, numbers and paths; beside files and in an archive."""
+        name, header, line = table
+        fill(tmp_path / "in" / "real", 8, 0)
+        fill(tmp_path / "in" / "cycle_gan", 8, 1)
+        lines = [line.format(f"{i:04d}.png", 0 if i < 3 else 6, f"{i:04d}", "real" if i < 3 else "") for i in range(8)]
+        (tmp_path / "in" / "cycle_gan" / name).write_text("\n".join([header, *lines]))
+        origin = Path(shutil.make_archive(str(tmp_path / "in"), "zip", tmp_path / "in")) if packed else tmp_path / "in"
+        with pytest.raises(DataError, match="says real of 3 images in a folder of cycle-gan"):
+            looked_at(origin)
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ("image_path,target\nx.png,6\n", "labels 1 files, and none of them is an image"),
+            ("image_path,target\n0000.png,6\n0000.png,0\n", "says both 6 and 0 of 0000.png"),
+            ("image_path,target,label\n0000.png,6,real\n", "says both real and 6 of 0000.png"),
+            ("image_path,label\n0000.png,horse\n", "says horse of 1 images in a folder of cycle-gan"),
+            ("\udcff", "corrupt: "),
+        ],
+    )
+    def test_a_table_that_cannot_be_right(self, tmp_path: Path, content: str, words: str) -> None:
+        """Is refused with its name, unless folders decide."""
+        fill(tmp_path / "real", 8, 0)
+        fill(tmp_path / "cycle_gan", 8, 1)
+        (tmp_path / "cycle_gan" / "metadata.csv").write_bytes(content.encode(errors="surrogateescape"))
+        with pytest.raises(DataError, match=words) as error:
+            looked_at(tmp_path)
+        assert "--labels" in str(error.value)
+        card = new_card("mine", tmp_path, None, 32, labels="folders")
+        assert by_source(check_import(card, tmp_path, labels="folders")[1]) == {"real": 8, "cycle-gan": 8}
 
     def test_image_folders_of_the_hub(self, tmp_path: Path) -> None:
         """`metadata.jsonl` with names; parquet with a column of images and names of labels; their splits."""
@@ -318,7 +423,7 @@ class TestSplits:
         """Each image in the role of its folder; the manifold is a share of the reals of train."""
         _, folder, report = bring(split, dealing=Dealing(keep_splits=True))
         assert {role: len(rows(folder, role)) for role in ROLES} == {"manifold": 15, "train": 45, "val": 16, "test": 24}
-        assert report.splits == ["val", "train", "test"]
+        assert report.splits == ["train", "val", "test"]
         role_of = {row["id"]: role for role in ROLES for row in rows(folder, role)}
         for row in parquet.read_table(folder / "files.parquet").to_pylist():
             part = row["file"].partition("/")[0]
@@ -326,7 +431,33 @@ class TestSplits:
 
     def test_or_their_loss_is_said(self, split: Path) -> None:
         """Pooled and dealt anew."""
-        assert "the given splits (val, train, test) are pooled" in looked_at(split).warnings[0]
+        assert "the given splits (train, val, test) are pooled" in looked_at(split).warnings[0]
+
+    def test_a_split_beside_other_folders(self, split: Path) -> None:
+        """Its name would be that of a source: refused."""
+        fill(split / "extra" / "dcgan", 6, 50)
+        with pytest.raises(DataError, match="'test' is the name of a split, but not all folders beside it are"):
+            looked_at(split)
+
+    def test_no_splits_to_keep(self, split: Path) -> None:
+        """Said before anything is decoded."""
+        with pytest.raises(DataError, match="no given splits to keep"):
+            check_import(new_card("mine", split / "train", None, None), split / "train", keep_splits=True)
+
+    def test_images_in_no_split_are_refused_before_anything_is_decoded(self, split: Path) -> None:
+        """By folder and number."""
+        fill(split / "more" / "ddpm", 6, 50)
+        card = find_dataset("gm-cifar10")
+        (split / "train" / "dcgan").rename(split / "train" / "ddpm")
+        with pytest.raises(DataError, match=r"no given splits|6 images of ddpm in more/ddpm are in none of the given"):
+            check_import(card, split, keep_splits=True)
+
+    def test_a_limit_is_in_the_check_too(self, split: Path) -> None:
+        """What would be read is what is read."""
+        card = new_card("mine", split, None, None)
+        _, report = check_import(card, split, limit=20)
+        assert report.reads == 40
+        assert report.notes["limit, dcgan"] == "7 of test/dcgan, 7 of train/dcgan, 6 of val/dcgan"
 
     def test_a_category_called_train_is_no_split(self, tmp_path: Path) -> None:
         """CNNDetection has pictures of trains."""
@@ -350,7 +481,9 @@ class TestSplits:
         assert len(dataset["train"]) == len(dataset["val"]) == 0
         assert len(dataset["test"]) + len(dataset["manifold"]) == sum(report.images.values())
         assert {check.name: check.passed for check in audit_dataset(card, Cache(), Progress()).checks}["sources"]
-        code, _, err = command("run", "--method", "mccloskey18", "--dataset", "mine", "--out", str(tmp_path / "out"))
+        code, _, err = command(
+            "run", "--method", "mccloskey18", "--dataset", "mine", "--results", str(tmp_path / "out")
+        )
         assert (code, err.count("\n")) == (2, 1)
         assert "mine is for testing only. Test on it what is fitted on another dataset: gmbench transfer" in err
 
@@ -406,9 +539,44 @@ class TestPictures:
         srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
         Image.fromarray(pixels).save(tmp_path / "x.png", icc_profile=srgb)
         assert decode(tmp_path / "x.png", Options(32)).changes == ()
+        renamed = (
+            ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"s\0R\0G\0B", b"o\0t\0h\0e")
+        )
+        Image.fromarray(pixels).save(tmp_path / "x.png", icc_profile=renamed)
+        assert decode(tmp_path / "x.png", Options(32)).changes == ()
+        Image.fromarray(pixels).save(tmp_path / "x.png", icc_profile=linear(srgb))
+        taken = decode(tmp_path / "x.png", Options(32))
+        assert taken.changes == ("colour profile applied",)
+        assert (taken.pixels.astype(int) - pixels).mean() > 20  # sRGB's curve lifts what is linear
         Image.fromarray(pixels).save(tmp_path / "y.png", icc_profile=b"nothing")
         with pytest.raises(Refused, match="colour profile that cannot be applied"):
             decode(tmp_path / "y.png", Options(32))
+
+    @pytest.mark.parametrize(
+        ("chunks", "taken"),
+        [
+            ([(b"gAMA", struct.pack(">I", 45455))], True),
+            ([(b"gAMA", struct.pack(">I", 100000))], False),
+            ([(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100000))], True),
+            ([(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000))], True),
+            ([(b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000))], False),
+            ([(b"cICP", bytes([1, 13, 0, 1]))], True),
+            ([(b"cICP", bytes([9, 16, 0, 1]))], False),
+        ],
+    )
+    def test_other_colours_than_srgb(self, chunks: list[tuple[bytes, bytes]], taken: bool) -> None:
+        """A PNG that says that its values are to be read otherwise is set aside."""
+        content = _png(make_images("noisy", 1, 5)[0])
+        said = b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in chunks
+        )
+        changed = content[:33] + said + content[33:]
+        if taken:
+            assert decode(changed, Options(32)).changes == ()
+        else:
+            with pytest.raises(Refused, match="colours that are not sRGB: "):
+                decode(changed, Options(32))
 
     def test_a_balance(self, tmp_path: Path) -> None:
         """The imbalance is said with its remedy, which makes the audit's check pass."""
@@ -557,10 +725,10 @@ class TestRemove:
         asked = ("data", "import", "--new", "My Pics", "--from", str(tmp_path / "in"), "--family", "Model_A=gan")
         code, out, _ = command(*asked, "--check")
         assert code == 0
-        assert "16 images would be read, of real and 1 of 1 sources, at 32x32. Nothing was written." in out
+        assert "16 images would be read, of 2 of 2 sources, at 32x32. Nothing was written." in out
         assert not list(data_folder().iterdir())
         assert command(*asked, "--workers", "1")[0] == 0
-        assert find_dataset("my-pics").sources["model-a"].family == "gan"
+        assert find_dataset("my-pics").generators["model-a"].family == "gan"
         code, out, _ = command("info", "my-pics")
         assert "on the Hub" not in out
         for family, words in (("nothing=gan", "no source named"), ("Model_A=nothing", "is none of: gan, vae")):
@@ -577,6 +745,14 @@ FILES = st.sampled_from(["a.png", "b.png", "c.jpg", "._a.png", "Thumbs.db", "d.t
 TREES = st.dictionaries(
     st.lists(NAMES, min_size=1, max_size=4).map("/".join), st.sets(FILES, min_size=1, max_size=4), max_size=8
 )
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(content, "PNG")
+    return content.getvalue()
+
+
 PNG = io.BytesIO()
 Image.new("RGB", (8, 8), (9, 30, 200)).save(PNG, "PNG")
 
@@ -584,7 +760,6 @@ Image.new("RGB", (8, 8), (9, 30, 200)).save(PNG, "PNG")
 class TestAnyTree:
     """Whatever the folders are called."""
 
-    @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(tree=TREES)
     def test_every_file_is_taken_or_ignored_by_name_and_nothing_merges_unsaid(self, tree: dict[str, set[str]]) -> None:
         """The table's counts add up to the files, and sources of several folders are said to be."""
@@ -624,6 +799,118 @@ class TestAnyTree:
                     for found in folders.found:
                         if found.source in ("adm-64", "adm-256"):
                             assert found.source.replace("-", "_") in found.place.parts
+
+
+PICTURES = [_png(np.random.default_rng(number).integers(0, 256, (32, 32, 3))) for number in range(200)]
+FILLED = st.tuples(st.integers(1, 9), st.integers(0, 190), st.sets(FILES, max_size=2))
+BASES = st.sampled_from(
+    [("real", "ddpm"), ("ddpm/0_real", "ddpm/1_fake"), ("train/real", "train/ddpm", "test/real", "test/ddpm"), ()]
+)
+FULL_TREES = st.builds(
+    lambda base, filled, more: {**more, **dict(zip(base, filled, strict=False))},
+    BASES,
+    st.lists(FILLED, min_size=4, max_size=4),
+    st.dictionaries(
+        st.lists(NAMES.filter(lambda name: name != "日本"), min_size=1, max_size=4).map("/".join),
+        FILLED,
+        min_size=1,
+        max_size=5,
+    ),
+)
+WAYS = st.sampled_from([(), *[("--test-only",)] * 5, ("--keep-splits",), ("--test-only", "--limit-per-source", "4")])
+
+
+class TestTablesAndFiles:
+    """What `--check` prints, what an import prints, and what it writes."""
+
+    @given(tree=FULL_TREES, way=WAYS, slug=st.sampled_from(["gm-cifar10", "mine"]))
+    def test_they_say_the_same(self, tree: dict, way: tuple[str, ...], slug: str) -> None:
+        """One table; each image of a folder in it is stored as that folder's source or set aside by name; no other is
+        stored; the numbers add up."""
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            origin, data = Path(folder, "in"), Path(folder, "data")
+            patch.setenv("GMBENCH_DATA", str(data))
+            patch.setenv("COLUMNS", "600")
+            on_disk: dict[str, set[str]] = {}
+            for name, (n, first, odd) in tree.items():
+                (origin / name).mkdir(parents=True, exist_ok=True)
+                for number in range(n):
+                    (origin / name / f"{number}.png").write_bytes(PICTURES[(first + number) % len(PICTURES)])
+                for file in odd - {"none"}:
+                    (origin / name / file).write_bytes(PICTURES[first])
+            for path in origin.rglob("*"):
+                if path.suffix in (".png", ".jpg") and path.is_file() and not path.name.startswith("."):
+                    on_disk.setdefault(printable(path.parent.relative_to(origin).as_posix()), set()).add(path.name)
+            asked = ("data", "import", *((slug,) if slug == "gm-cifar10" else ("--new", slug)), "--from", str(origin))
+            said = _said(patch, *asked, *way, "--check")
+            assert not data.exists()
+            done = _said(patch, *asked, *way, "--workers", "1")
+            event("refused" if said[0] else "too few" if done[0] else "imported")
+            if said[0] or done[0]:
+                assert not list(data.glob("*/manifest.json"))
+                assert said[0] == 0 or said == done
+                assert said[0] or "too few can be used" in done[1] or "has no image that can be used in" in done[1]
+                assert done[1].count("gmbench: ") == 1
+                return
+            table, table_of_import = _table(said[1]), _table(done[1])
+            assert table == table_of_import
+            assert {folder: len(on_disk[folder]) for folder in table} == {folder: n for folder, (_, n) in table.items()}
+            stored = _stored(data / slug)
+            set_aside = [json.loads(line) for line in (data / slug / "quarantine.jsonl").read_text().splitlines()]
+            aside = {line["file"] for line in set_aside}
+            for file, source in stored.items():
+                assert table[file.rpartition("/")[0]][0] == source
+                assert file not in aside
+            if "--limit-per-source" not in way:
+                for folder, (source, _) in table.items():
+                    for file in on_disk[folder]:
+                        path = f"{folder}/{file}"
+                        assert path in stored or path.replace("\\\\", "\\") in aside or source in aside
+            sources = {source for source, _ in table.values()}
+            if "--limit-per-source" in way:
+                assert all(sum(named == source for named in stored.values()) <= 4 for source in sources)
+            assert f": {len(stored)} images, " in done[1]
+            joined = {line.split()[1] for line in said[1].splitlines() if line.startswith("joined: ")}
+            for source in sources:
+                tops = {folder for folder, (of_folder, _) in table.items() if of_folder == source}
+                places = {
+                    source_matcher(_card(slug, origin))(tuple(top.replace("\\\\", "\\").split("/"))) for top in tops
+                }
+                if len({match.place for match in places}) > 1 and not re.search("given splits", said[1]):
+                    assert source in joined
+
+
+def _card(slug: str, origin: Path) -> DatasetCard:
+    return find_dataset(slug) if slug == "gm-cifar10" else new_card(slug, origin, None, 32)
+
+
+def _said(patch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
+    """Exit code and text of a command, without its progress."""
+    said = io.StringIO()
+    patch.setattr(sys, "argv", ["gmbench", *arguments])
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), pytest.raises(SystemExit) as stop:
+        main()
+    text = re.sub(r"(?m)^(decoding|writing): .*\n?", "", said.getvalue())
+    return int(stop.value.code or 0), text
+
+
+def _table(text: str) -> dict[str, tuple[str, int]]:
+    """Folder to source and number of images, as they are printed."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("folder "))
+    rows: dict[str, tuple[str, int]] = {}
+    for line in lines[start + 1 :]:
+        cells = re.split(r"\s{2,}", line.strip())
+        if len(cells) < 3 or not cells[2].isdigit():
+            break
+        rows[cells[0]] = cells[1], int(cells[2])
+    return rows
+
+
+def _stored(folder: Path) -> dict[str, str]:
+    """The file that each stored image was, to its source."""
+    sources = {row["id"]: row["source"] for role in ROLES for row in rows(folder, role)}
+    return {row["file"]: sources[row["id"]] for row in parquet.read_table(folder / "files.parquet").to_pylist()}
 
 
 def _below_real(parts: tuple[str, ...]) -> tuple[str, ...]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import image_set, make_images
+from conftest import SOURCES, image_set, make_images
+from scipy.interpolate import interp1d
 
 from gmbench.attributor import RunContext
 from gmbench.attributors.durall20 import Durall20, profile_as_code, profile_as_paper, ring_means
 from gmbench.attributors.manifpt import ManiFPT
 from gmbench.attributors.mccloskey18 import McCloskey18
+from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
+from gmbench.learning.inputs import Vectors
+from gmbench.manifold.freq import Frequency
+from gmbench.registry import find_method
+from gmbench.testing import check_attributor
 
 THRESHOLDS = (0, 1, 2, 4, 8, 16, 24, 32)
 
@@ -108,6 +114,20 @@ class TestDurall20:
         assert Durall20("code").features(images).shape == (2, 20)
         assert Durall20("paper").features(images).shape == (2, 16)
 
+    def test_released_profiles_are_as_long_as_asked(self) -> None:
+        """Twenty rings become eighty by scipy's cubic interpolation from 0 to 80, first and last ring as they were."""
+        grey = np.random.default_rng(2).integers(0, 256, (3, 32, 32))
+        short, long = profile_as_code(grey, 80), profile_as_code(grey, 80, always=True)
+        between = interp1d(np.linspace(0, 80, 20), short, kind="cubic", axis=1)(np.linspace(0, 80, 80))
+        np.testing.assert_allclose(long, between, rtol=1e-9)
+
+    def test_released_grey_is_rounded(self) -> None:
+        """Red of 0 and 1 is grey of 0 and 0.299, which is black: a profile of nothing, all ones."""
+        pixels = np.zeros((1, 32, 32, 3), np.uint8)
+        pixels[..., 0] = np.random.default_rng(3).integers(0, 2, (32, 32))
+        np.testing.assert_allclose(Durall20("released").features(pixels), np.ones((1, 80)), rtol=1e-9)
+        assert np.abs(Durall20("code").features(pixels) - 1).max() > 0.1
+
 
 class TestManiFPT:
     """A network on artifacts."""
@@ -120,6 +140,43 @@ class TestManiFPT:
         train = image_set(pixels, np.arange(64) % 2, ("real", "other"))
         method = ManiFPT(space, epochs=20, batch_size=16).fit(train, train, context)
         assert (method.predict_proba(train.without_labels()).argmax(axis=1) == train.labels).all()
+
+    def test_neighbours_are_searched_in_the_space_or_in_pixels(self, context: RunContext) -> None:
+        """A shifted copy has the same magnitudes and other pixels, a brighter one nearly the same pixels."""
+        image = make_images("noisy", 1, 7).clip(10, 240)
+        shifted, brighter = np.roll(image, 9, axis=2), image + 3
+        asked = image_set(image)
+        manifold = ImageSet.of(np.concatenate([shifted, brighter]), np.array(["shifted", "brighter"]), SOURCES)
+        for neighbours, nearest in (("own", shifted), ("rgb", brighter)):
+            method = ManiFPT("freq", spectrum="log", neighbours=neighbours)
+            method.manifold_, method.cache_ = manifold, context.cache
+            method.progress_, method.device_ = context.progress, "cpu"
+            artifact = method.inputs(asked).batch(np.arange(1))
+            np.testing.assert_array_equal(artifact, Frequency("log").embed(image) - Frequency("log").embed(nearest))
+
+    def test_the_released_training(self) -> None:
+        """The released network has 272,378 parameters for ten sources and standardises nothing; SGD for 180 epochs."""
+        train = image_set(make_images("noisy", 2, 7), np.zeros(2, int), tuple("abcdefghij"))
+        method = ManiFPT("freq", training="released")
+        artifacts = Vectors(np.full((2, 3, 32, 32), 5, np.float32))
+        network = method.new_network(train, artifacts)
+        assert sum(parameter.numel() for parameter in network.parameters()) == 272_378
+        assert network.mean.tolist() == [0, 0, 0]
+        assert network.sd.tolist() == [1, 1, 1]
+        options = method.training_options()
+        assert (options.optimizer, options.learning_rate, options.betas[0], options.weight_decay) == (
+            "sgd", 0.1, 0.9, 1e-4,
+        )  # fmt: skip
+        assert (options.schedule, options.milestones, options.epochs, options.batch_size) == (
+            "steps", (100, 150), 180, 36,
+        )  # fmt: skip
+        assert ManiFPT("freq", training="released", epochs=18).training_options().milestones == (10, 15)
+        assert method.training_options() != ManiFPT("sl", training="released").training_options()
+
+    def test_the_released_reading_keeps_the_contract(self) -> None:
+        """Spectrum, neighbours and training as released, for one epoch."""
+        given = {"spectrum": "log", "neighbours": "rgb", "training": "released", "epochs": 1}
+        check_attributor(find_method("manifpt-freq"), given)
 
 
 def test_predictions_do_not_depend_on_batches() -> None:

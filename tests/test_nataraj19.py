@@ -115,7 +115,8 @@ class TestMatrices:
     ) -> None:
         """128 below 128 pixels, else the paper's 256, unless a number is given."""
         monkeypatch.setattr(
-            "gmbench.learning.network_attributor.train_classifier", lambda *arguments: TrainingResult(1, [1.0], 0.0)
+            "gmbench.learning.network_attributor.train_classifier",
+            lambda *arguments: TrainingResult(1, [1.0], [0.0], 0.0),
         )
         images = image_set(make_images("real", 3, 0, size), np.arange(3))
         method = Nataraj19(levels=levels).fit(images, images, context)

@@ -172,7 +172,7 @@ class TestManiFPTOnAnotherManifold:
     def test_artifacts_are_against_that_manifold(self, manifpt: ManiFPT, tiny: Dataset, context: RunContext) -> None:
         """A manifold of one image is everything's projection: the artifact is the image less that one."""
         test, only = tiny["test"][:5].without_labels(), tiny["manifold"][3:4]
-        embedded, projection = (manifpt._space().embed(images.pixels()) for images in (test, only))
+        embedded, projection = (manifpt._reading().embed(images.pixels()) for images in (test, only))
         moved = manifpt.with_manifold(only).inputs(test).batch(np.arange(5))
         np.testing.assert_allclose(moved, embedded - projection, atol=1e-4)
 

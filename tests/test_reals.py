@@ -9,7 +9,6 @@ import pytest
 from conftest import make_card
 from test_data import write_fashion_mnist
 
-from gmbench.audit.duplicates import NEAR_DUPLICATE
 from gmbench.building import reals
 from gmbench.building.reals import (
     CELL,
@@ -25,6 +24,7 @@ from gmbench.building.reals import (
     split_reals,
 )
 from gmbench.data.cards import DatasetCard, Plan, find_dataset
+from gmbench.data.judgements import NEAR_DUPLICATE
 from gmbench.errors import DataError
 
 PLAN = Plan(edition=2, roles={"train": 14, "val": 4, "test": 24}, manifold=60, reserve=12)

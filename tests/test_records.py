@@ -43,15 +43,15 @@ def run(results: Path, method: str = "durall20", **asked) -> Outcome:  # type: i
 
 @pytest.fixture(scope="module")
 def committed(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A leaderboard folder with records of two methods, two settings, two repetitions: do not change it, copy it."""
+    """A leaderboard folder with records of two methods, two settings, two seeds: do not change it, copy it."""
     folder = tmp_path_factory.mktemp("leaderboards")
     cache = Cache(tmp_path_factory.mktemp("cache"))
     with pytest.MonkeyPatch.context() as patch:
         use_catalogue(patch, tiny_folder.parent)
         for method in ("durall20", "mccloskey18"):
             for setting in ("clean", "few-shot-10"):
-                for repetition in (0, 1):
-                    asked = Run(find_method(method), make_card(), setting, repetition)
+                for seed in (0, 1):
+                    asked = Run(find_method(method), make_card(), setting, seed)
                     perform(asked, folder / "results", Progress(), cache)
     return folder
 
@@ -87,7 +87,7 @@ class TestRuns:
 
     def test_the_record_says_how_to_run_it_again(self, tmp_path: Path) -> None:
         """Parameters, digests, versions, seed, hardware and the command are in it."""
-        record = run(tmp_path, given={"C": "2"}, setting="few-shot-10", repetition=3).record
+        record = run(tmp_path, given={"C": "2"}, setting="few-shot-10", seed=3).record
         assert record.identity.given == {"C": 2.0}
         assert record.identity.parameters["gamma"] == 0.86
         assert len(record.identity.method_sha256) == len(record.identity.harness_sha256) == 64
@@ -117,7 +117,7 @@ class TestRuns:
         assert second.record == first.record
         assert (first.folder / "record.json").stat().st_mtime_ns == before
 
-    @pytest.mark.parametrize("change", [{"repetition": 1}, {"setting": "few-shot-10"}, {"given": {"C": "3"}}])
+    @pytest.mark.parametrize("change", [{"seed": 1}, {"setting": "few-shot-10"}, {"given": {"C": "3"}}])
     def test_another_run_has_another_record(self, tmp_path: Path, change: dict) -> None:
         """Repetition, setting and changed parameters each have a place of their own."""
         assert run(tmp_path).folder != run(tmp_path, **change).folder
@@ -229,9 +229,9 @@ class TestLeaderboard:
 
     def test_the_pages_have_every_entry_and_are_the_same_every_time(self, board: Path) -> None:
         """Byte for byte, and no matter where the folder is."""
-        pages = write_pages(board)
+        pages = write_pages(board / "results", board)
         first = [page.read_bytes() for page in pages]
-        write_pages(board)
+        write_pages(board / "results", board)
         assert [page.read_bytes() for page in pages] == first
         text = first[0].decode()
         for part in (
@@ -244,12 +244,12 @@ class TestLeaderboard:
             assert part in text
         assert all(str(board).encode() not in page for page in first)
 
-    def test_entries_average_over_repetitions(self, board: Path) -> None:
+    def test_entries_average_over_seeds(self, board: Path) -> None:
         """Accuracy, recall and interval of an entry are those of its records."""
         entries = read_entries(board / "results")
         assert len(entries) == 4
         for entry in entries:
-            assert [record.identity.repetition for record in entry.records] == [0, 1]
+            assert [record.identity.seed for record in entry.records] == [0, 1]
             assert entry.correct.shape == (2, 36)
             assert entry.accuracies.mean() == pytest.approx(entry.correct.mean())
             assert entry.interval[0] <= entry.correct.mean() <= entry.interval[1]
@@ -264,7 +264,7 @@ class TestLeaderboard:
         """A row is its records; nothing is left of the method."""
         for path in (board / "results").glob("*/*/mccloskey18"):
             shutil.rmtree(path)
-        lines = write_pages(board)[0].read_text().splitlines()
+        lines = write_pages(board / "results", board)[0].read_text().splitlines()
         assert not any("mccloskey18" in line for line in lines)
         assert any(line.startswith("| `durall20`") for line in lines)
 
@@ -277,7 +277,7 @@ class TestTampering:
     def refused(self, board: Path, *words: str) -> None:
         """Pages cannot be written, and the message has these words."""
         with pytest.raises(RecordError) as error:
-            write_pages(board)
+            write_pages(board / "results", board)
         for word in words:
             assert word in str(error.value)
         assert not (board / "attribution.md").exists()
@@ -343,7 +343,7 @@ class TestTampering:
     @pytest.mark.parametrize(
         ("field", "value"), [("method_sha256", "0" * 64), ("parameters", {"C": 1.0}), ("harness_sha256", "0" * 64)]
     )
-    def test_repetitions_of_different_things_are_not_averaged(self, board: Path, field: str, value: object) -> None:
+    def test_seeds_of_different_things_are_not_averaged(self, board: Path, field: str, value: object) -> None:
         """One row is one method with one set of parameters, run by one harness."""
         edit(board / self.RECORD, "identity", field, value=value)
         self.refused(board, f"identity.{field}")

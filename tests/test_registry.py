@@ -11,7 +11,7 @@ from test_contract import CARD, CODE, write_method
 
 import gmbench.registry
 from gmbench.errors import DataError, NotFoundError, ParameterError
-from gmbench.registry import find_method, methods
+from gmbench.registry import Method, find_method, methods
 
 
 def test_the_shipped_methods() -> None:
@@ -40,11 +40,11 @@ def test_parameters_are_defaults_then_fixed_then_given() -> None:
     ("given", "message"),
     [
         ({"epoch": "3"}, "no parameter of manifpt-rgb named 'epoch'. Nearest: epochs"),
-        ({"epochs": "many"}, "'epochs': expected int of at least 1, got 'many'"),
-        ({"epochs": "1.5"}, "'epochs': expected int of at least 1, got '1.5'"),
-        ({"epochs": "0"}, "'epochs': expected int of at least 1, got '0'"),
-        ({"learning_rate": "nan"}, "'learning_rate': expected float of at least 1e-08, got 'nan'"),
-        ({"learning_rate": "inf"}, "'learning_rate': expected float of at least 1e-08, got 'inf'"),
+        ({"epochs": "many"}, "'epochs': expected int of at least 0, got 'many'"),
+        ({"epochs": "1.5"}, "'epochs': expected int of at least 0, got '1.5'"),
+        ({"epochs": "-1"}, "'epochs': expected int of at least 0, got '-1'"),
+        ({"learning_rate": "nan"}, "'learning_rate': expected float of at least 0, got 'nan'"),
+        ({"learning_rate": "inf"}, "'learning_rate': expected float of at least 0, got 'inf'"),
         ({"network": "vgg"}, "'network': expected one of 'resnet20', 'resnet50', got 'vgg'"),
         ({"space": "freq"}, "'space' is fixed to 'rgb' in manifpt-rgb"),
     ],
@@ -129,3 +129,76 @@ def test_the_digest_of_a_method_sees_what_decides_it(tmp_path: Path) -> None:
     assert digest() == before
     (folder / "weights.json").write_text("[1]")
     assert digest() != before
+
+
+class TestLengths:
+    """Which trainings are known to be long enough."""
+
+    CARD = """
+title = "Example"
+paper = "none"
+year = 2026
+looks_at = "colour"
+attributor = "Example"
+[parameters.epochs]
+type = "int"
+default = 10
+meaning = "epochs"
+[parameters.width]
+type = "int"
+default = 8
+meaning = "width"
+"""
+
+    def method(self, folder: Path, *lengths: str) -> Method:
+        """A method of the card above, with these checks."""
+        folder.mkdir()
+        (folder / "method.toml").write_text(self.CARD + "".join(f"[[lengths]]\n{length}\n" for length in lengths))
+        (folder / "__init__.py").write_text("")
+        return find_method(folder)
+
+    @pytest.mark.parametrize(
+        ("garments", "photos", "is_enough"),
+        [("[90, 90.9]", "[97, 96]", True), ("[90, 91]", "[97, 97]", False), ("[90, 90]", "[97, 99]", False)],
+    )
+    def test_less_than_a_point_on_both(self, tmp_path: Path, garments: str, photos: str, is_enough: bool) -> None:
+        """Gains of 0.9 and -1 are enough; one of a point on either dataset is not."""
+        accuracy = f"{{ gm-garments = {garments}, gm-photos = {photos} }}"
+        length = f'method = "mine"\nparameters = {{ epochs = 10 }}\nval_accuracy = {accuracy}'
+        method = self.method(tmp_path / "mine", length)
+        assert method.is_converged({"epochs": 10, "width": 8}) is is_enough
+
+    def test_both_datasets_are_looked_at(self, tmp_path: Path) -> None:
+        """One of them is not enough."""
+        length = 'method = "mine"\nparameters = { epochs = 10 }\nval_accuracy = { gm-garments = [90, 90] }'
+        assert not self.method(tmp_path / "mine", length).is_converged({"epochs": 10, "width": 8})
+
+    def test_only_what_was_checked_is_converged(self, tmp_path: Path) -> None:
+        """Other lengths, other widths and other methods were not; a check of another width may be there too."""
+        figures = "val_accuracy = { gm-garments = [90, 90], gm-photos = [90, 90] }"
+        checks = [f'method = "mine"\nparameters = {{ epochs = 20 }}\n{figures}']
+        checks += [f'method = "mine"\nparameters = {{ epochs = 10, width = 4 }}\n{figures}']
+        checks += [f'method = "other"\nparameters = {{ epochs = 10 }}\n{figures}']
+        method = self.method(tmp_path / "mine", *checks)
+        assert method.is_converged({"epochs": 20, "width": 8})
+        assert method.is_converged({"epochs": 10, "width": 4})
+        assert not method.is_converged({"epochs": 10, "width": 8})
+        assert not method.is_converged({"epochs": 20, "width": 4})
+
+    def test_checks_decide_no_result(self, tmp_path: Path) -> None:
+        """A record stays valid when its training has been checked."""
+        length = 'method = "mine"\nparameters = { epochs = 10 }\nval_accuracy = { gm-garments = [90, 90] }'
+        digest = self.method(tmp_path / "mine", length).source_sha256
+        (tmp_path / "mine" / "method.toml").write_text(self.CARD)
+        assert find_method(tmp_path / "mine").source_sha256 == digest
+
+    @pytest.mark.parametrize("slug", methods())
+    def test_shipped_checks_are_of_what_there_is(self, slug: str) -> None:
+        """They name a method of their card, values that its parameters can have, and how many epochs these were."""
+        for length in methods()[slug].card.lengths:
+            if length.method == slug:
+                methods()[slug].parameters(
+                    {k: v for k, v in length.parameters.items() if k not in methods()[slug].fixed}
+                )
+                assert any(name.endswith("epochs") for name in length.parameters)
+            assert length.method in methods()

@@ -63,7 +63,7 @@ def test_sources_with_a_command_of_their_own(command, tmp_path: Path) -> None:  
     arguments = ("data", "sample", "gm-chq", "--source", "nvae", "-n", "5", "--out", str(tmp_path / "out"))
     code, out, _ = command(*arguments)
     assert code == 1
-    assert find_dataset("gm-chq").sources["nvae"].sample in out
+    assert find_dataset("gm-chq").generators["nvae"].sample in out
     assert not (tmp_path / "out").exists()
     code, _, err = command("data", "sample", "gm-chq", "--source", "nvea", "-n", "5", "--out", str(tmp_path))
     assert code == 2
@@ -75,7 +75,7 @@ def test_the_pipelines_of_the_cards() -> None:
     found = {
         (slug, name)
         for slug in ("gm-cifar10", "gm-celeba", "gm-chq", "gm-ffhq")
-        for name, source in find_dataset(slug).sources.items()
+        for name, source in find_dataset(slug).generators.items()
         if source.pipeline
     }
     assert found == {

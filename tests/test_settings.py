@@ -19,9 +19,9 @@ from gmbench.support.cache import Cache
 from gmbench.support.progress import Progress
 
 
-def roles_in(setting: str, dataset: Dataset, repetition: int = 0) -> Roles:
+def roles_in(setting: str, dataset: Dataset, seed: int = 0) -> Roles:
     """The images of a run in a setting."""
-    return find_setting(setting).images(dataset, repetition, Cache(), Progress())
+    return find_setting(setting).images(dataset, seed, Cache(), Progress())
 
 
 def test_clean_is_everything(tiny: Dataset) -> None:
@@ -51,9 +51,9 @@ class TestFewShot:
         assert set(roles.train.ids) <= set(tiny["train"].ids)
         assert roles.test.digest == tiny["test"].digest
 
-    def test_drawn_by_repetition(self, tiny: Dataset) -> None:
-        """The same ten for every method in one repetition, other ones in the next."""
-        first, again, other = (roles_in("few-shot-10", tiny, repetition).train for repetition in (0, 0, 1))
+    def test_drawn_by_seed(self, tiny: Dataset) -> None:
+        """The same ten for every method in one seed, other ones in the next."""
+        first, again, other = (roles_in("few-shot-10", tiny, seed).train for seed in (0, 0, 1))
         assert first.digest == again.digest
         assert set(first.ids) != set(other.ids)
 
@@ -153,8 +153,8 @@ class TestTransfer:
     def other(self, tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
         """A dataset with one of tiny's two generative models, under the same name, and another one."""
         card = make_card("other", per_source=30)
-        sources = {"coarse": card.sources["noisy"], "blurred": card.sources["blurred"]}
-        card = card.model_copy(update={"sources": sources})
+        sources = {"coarse": card.generators["noisy"], "blurred": card.generators["blurred"]}
+        card = card.model_copy(update={"generators": sources})
         use_catalogue(monkeypatch, tmp_path, {"other": card, "tiny": tiny.card})
         folder = write_dataset(tmp_path / "other", card, first_seed=10)
         return load_dataset(card, Cache(), Progress(), folder)
@@ -164,7 +164,7 @@ class TestTransfer:
         roles = roles_in("to-other", tiny)
         assert roles.train.sources == roles.test.sources == ("real", "blurred")
         for images, dataset, role in ((roles.train, tiny, "train"), (roles.test, other, "test")):
-            sources = dict(zip(dataset[role].ids, np.array(dataset.card.classes)[dataset[role].labels], strict=True))
+            sources = dict(zip(dataset[role].ids, np.array(dataset.card.sources)[dataset[role].labels], strict=True))
             assert [images.sources[label] for label in images.labels] == [sources[id] for id in images.ids]
         assert roles.tested_on is not None
         assert roles.tested_on.card.slug == "other"
@@ -179,7 +179,7 @@ class TestTransfer:
 
     def test_nothing_in_common(self, tiny: Dataset, other: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
         """Real images alone are not enough."""
-        apart = tiny.card.model_copy(update={"sources": {"noisy": tiny.card.sources["noisy"]}})
+        apart = tiny.card.model_copy(update={"generators": {"noisy": tiny.card.generators["noisy"]}})
         with pytest.raises(DataError, match="tiny and other: transfer needs a generative model"):
             roles_in("to-other", Dataset(apart, tiny.folder, tiny.revision, tiny.roles_sha256, tiny.roles))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import make_images
 
-from gmbench.manifold.freq import Frequency
+from gmbench.manifold.freq import SPECTRA, Frequency
 from gmbench.manifold.rgb import RGB
 
 
@@ -35,6 +35,31 @@ def test_spectrum_of_a_constant_is_its_sum_in_the_centre() -> None:
     assert np.delete(spectrum[0, 0].ravel(), 4 * 8 + 4) == pytest.approx(0, abs=1e-5)
 
 
+def test_the_log_spectrum_is_the_released_one() -> None:
+    """log(|F| + 1e-12) of each channel of pixels in [0, 1], shifted; typed from sums of complex exponentials.
+
+    A channel with one pixel of 255 has magnitude 1 everywhere; a constant one has nothing but its sum, 16 x 0.2, which
+    leaves the logarithm of 1e-12.
+    """
+    pixels = np.zeros((1, 4, 4, 3), np.uint8)
+    pixels[0, ..., 0] = [[0, 51, 102, 153], [204, 255, 0, 51], [102, 153, 204, 255], [10, 20, 30, 40]]
+    pixels[0, 0, 0, 1] = 255
+    pixels[0, ..., 2] = 51
+    red = [
+        [-1.1345, 0.7663, 0.4749, 0.7663],
+        [-1.1345, 0.2170, 0.8190, 0.2170],
+        [0.2456, -2.1990, 1.8551, -2.1990],
+        [-1.1345, 0.2170, 0.8190, 0.2170],
+    ]
+    blue = np.full((4, 4), -27.6310)
+    blue[2, 2] = 1.1632
+    spectrum = Frequency("log").embed(pixels)
+    assert spectrum.dtype == np.float32
+    np.testing.assert_allclose(spectrum[0, 0], red, atol=1e-4)
+    np.testing.assert_allclose(spectrum[0, 1], 0, atol=1e-6)
+    np.testing.assert_allclose(spectrum[0, 2], blue, atol=1e-3)
+
+
 def test_magnitude_does_not_see_circular_shifts() -> None:
     """Shifting an image changes phases only."""
     pixels = make_images("noisy", 2, 0)
@@ -53,5 +78,5 @@ def test_complex_spectrum_keeps_distances_up_to_the_number_of_pixels() -> None:
 
 def test_spaces_describe_what_decides_them() -> None:
     """Two different maps never share a key in the cache."""
-    described = [str(s.describe()) for s in (RGB(), Frequency(), Frequency("magnitude"), Frequency("complex"))]
-    assert len(set(described)) == 4
+    described = [str(space.describe()) for space in (RGB(), *map(Frequency, SPECTRA))]
+    assert len(set(described)) == 5

@@ -17,7 +17,7 @@ import gmbench.data.cards
 import gmbench.registry
 import gmbench.runs.environment
 import gmbench.runs.sweep
-import gmbench.submissions.check
+import gmbench.submissions.branch
 import gmbench.submissions.new
 import gmbench.submissions.submit
 from gmbench.data.manifest import role_path
@@ -26,6 +26,7 @@ from gmbench.errors import RecordError
 from gmbench.records.store import read_record
 from gmbench.registry import methods
 from gmbench.submissions.predictions import read_submission
+from gmbench.support.processes import one_by_one
 
 
 def commit_all(monkeypatch: pytest.MonkeyPatch, dirty: bool = False) -> None:
@@ -40,9 +41,11 @@ def checkout(tmp_path: Path, only_tiny: None, monkeypatch: pytest.MonkeyPatch) -
     homes = (gmbench.attributors.METHOD_FOLDERS[0], tmp_path / "methods")
     homes[1].mkdir()
     (tmp_path / "pyproject.toml").write_text("")
-    for module in (gmbench.registry, gmbench.submissions.new, gmbench.submissions.submit, gmbench.submissions.check):
+    for module in (gmbench.registry, gmbench.submissions.new, gmbench.submissions.submit, gmbench.submissions.branch):
         monkeypatch.setattr(module, "METHOD_FOLDERS", homes)
     commit_all(monkeypatch)
+    # What is put in place here is not so in other processes.
+    monkeypatch.setattr(gmbench.runs.sweep, "in_processes", lambda function, chains, *_: one_by_one(function, chains))
     monkeypatch.setattr(gmbench.attributors, "__path__", [str(home) for home in homes])
     monkeypatch.chdir(tmp_path)
     methods.cache_clear()
@@ -101,9 +104,9 @@ def test_by_path_and_through_an_entry_point(  # type: ignore[no-untyped-def]
 ) -> None:
     """A method outside the project, and the same one as an installed package, give the same predictions."""
     home = checkout / "elsewhere"
-    assert command("new", "my-guest", "--kind", "features", "--out", str(home))[0] == 0
+    assert command("new", "my-guest", "--kind", "features", "--results", str(home))[0] == 0
     fill_in(home / "my_guest")
-    code, out, _ = command("submit", str(home / "my_guest"), *SUBMIT, "--folder", "by-path")
+    code, out, _ = command("submit", str(home / "my_guest"), *SUBMIT, "--results", "by-path/results")
     assert code == 0
     assert "lies outside the project" in out
     assert command("validate", "by-path/results")[0] == 0
@@ -113,7 +116,7 @@ def test_by_path_and_through_an_entry_point(  # type: ignore[no-untyped-def]
     (metadata / "entry_points.txt").write_text("[gmbench.methods]\nmine = my_guest\n")
     monkeypatch.syspath_prepend(home)
     methods.cache_clear()
-    assert command("submit", "my-guest", *SUBMIT, "--folder", "installed")[0] == 0
+    assert command("submit", "my-guest", *SUBMIT, "--results", "installed/results")[0] == 0
     place = Path("results/tiny/clean/my-guest/0/predictions.parquet")
     assert (Path("by-path") / place).read_bytes() == (Path("installed") / place).read_bytes()
 
@@ -178,7 +181,7 @@ class TestUncommitted:
     ) -> None:
         """The one that was there is there afterwards."""
         commit_all(monkeypatch, dirty=True)
-        asked = ("sweep", "--methods", "mccloskey18", *SUBMIT, "--settings", "clean", "--out", "results")
+        asked = ("sweep", "--methods", "mccloskey18", *SUBMIT, "--settings", "clean", "--results", "results")
         assert command(*asked)[0] == 0
         record = checkout / "results" / "tiny" / "clean" / "mccloskey18" / "0" / "record.json"
         before = record.read_bytes()
@@ -208,7 +211,14 @@ class TestPredictions:
         assert command("new", "secret", "--kind", "predictions")[0] == 0
         methods.cache_clear()
         path = self.write(checkout / "p.parquet", ids)
-        code, out, _ = command("submit", "secret", "--predictions", str(path), "--dataset", "tiny", "--seed", "1")
+        asked = ("submit", "secret", "--predictions", str(path), "--dataset", "tiny", "--seed", "1")
+        code, _, err = command(*asked)
+        assert code == 2
+        assert "secret is not fit to be proposed (card): fill in 'paper'" in err
+        assert not (checkout / "leaderboards").exists()
+        fill_in(checkout / "methods" / "secret")
+        methods.cache_clear()
+        code, out, _ = command(*asked)
         assert code == 0, out
         record = read_record(checkout / "leaderboards" / "results" / "tiny" / "clean" / "secret" / "1")
         assert record.scores.accuracy.accuracy == pytest.approx(1 / 3)

@@ -40,7 +40,7 @@ class TestSweep:
     def test_runs_the_missing_cells(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
         """Two methods, two datasets, transfer one way: the first sweep runs all, the second none."""
         out = str(tmp_path / "results")
-        asked = ("sweep", "--methods", "mccloskey18,durall20", "--datasets", "tiny,other", "--out", out)
+        asked = ("sweep", "--methods", "mccloskey18,durall20", "--datasets", "tiny,other", "--results", out)
         code, printed, err = command(*asked, "--settings", "clean,to-other", "--seeds", "1")
         assert code == 0
         assert "6 run, 0 recorded before" in printed
@@ -67,7 +67,7 @@ class TestSweep:
             "clean",
             "--seeds",
             "1",
-            "--out",
+            "--results",
             str(tmp_path / "results"),
         )
         code, printed, _ = command(*asked, "--methods", f"{bug},{shy},mccloskey18")
@@ -78,7 +78,7 @@ class TestSweep:
 
     def test_all_settings(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
         """By default, and asked for as `all`: the four that the leaderboard shows."""
-        asked = ("sweep", "--methods", "mccloskey18", "--datasets", "tiny", "--seeds", "1", "--out", str(tmp_path))
+        asked = ("sweep", "--methods", "mccloskey18", "--datasets", "tiny", "--seeds", "1", "--results", str(tmp_path))
         assert "4 run, 0 recorded before" in command(*asked)[1]
         assert "0 run, 4 recorded before" in command(*asked, "--settings", "all")[1]
         assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == sorted(BOARD)
@@ -86,14 +86,14 @@ class TestSweep:
     @pytest.mark.parametrize("option", ["--methods", "--datasets", "--settings"])
     def test_nothing_asked_for(self, command, tmp_path: Path, option: str) -> None:  # type: ignore[no-untyped-def]
         """An empty list is an error and not an empty matrix."""
-        code, _, err = command("sweep", option, ",", "--out", str(tmp_path))
+        code, _, err = command("sweep", option, ",", "--results", str(tmp_path))
         assert code == 2
         assert f"{option}: expected names separated by commas, or all" in err
 
     def test_a_typo_is_found_before_anything_runs(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
         """Of a method, a dataset or a setting."""
         for option, value in (("--methods", "durall2"), ("--datasets", "tony"), ("--settings", "clean,to-nowhere")):
-            code, printed, err = command("sweep", option, value, "--out", str(tmp_path))
+            code, printed, err = command("sweep", option, value, "--results", str(tmp_path))
             assert (code, printed) == (2, "")
             assert "Nearest" in err
 
@@ -116,30 +116,54 @@ class TestJobs:
         bug = write_method(tmp_path / "bug", CODE.replace("        self.sources_ =", "        1 / 0  #"))
         asked = ("sweep", "--methods", f"mccloskey18,durall20,{bug}", "--datasets", "mine", "--seeds", "1")
         asked += ("--settings", "clean,few-shot-10")
-        code, printed, err = command(*asked, "--jobs", "2", "--out", str(tmp_path / "two"))
+        code, printed, err = command(*asked, "--jobs", "2", "--results", str(tmp_path / "two"))
         assert code == 1
         assert "4 run, 0 recorded before" in printed
         assert "FAILED: bug mine clean 0: ZeroDivisionError" in printed
         assert "mccloskey18 mine clean 0: " in err
-        assert command(*asked, "--out", str(tmp_path / "one"))[0] == 1
+        assert command(*asked, "--results", str(tmp_path / "one"))[0] == 1
         records = sorted(path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("record.json"))
         assert len(records) == 4
         for path in records:
             one, two = (read_record((tmp_path / name / path).parent) for name in ("one", "two"))
             assert one.predictions_sha256 == two.predictions_sha256
             assert two.environment.threads == max(1, (os.cpu_count() or 1) // 2)
-        assert "0 run, 4 recorded before" in command(*asked, "--jobs", "2", "--out", str(tmp_path / "two"))[1]
+        assert "0 run, 4 recorded before" in command(*asked, "--jobs", "2", "--results", str(tmp_path / "two"))[1]
 
-    def test_a_process_that_is_killed(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-        """Its runs are named as failed, in one line each; the same command goes on."""
-        code = CODE.replace(
-            "        self.sources_ =", "        import os\n        os._exit(9)\n        self.sources_ ="
-        )
-        killed = write_method(tmp_path / "killed", code)
-        asked = ("sweep", "--methods", str(killed), "--datasets", "mine", "--seeds", "1", "--settings", "clean")
-        code, printed, _ = command(*asked, "--jobs", "2", "--out", str(tmp_path / "results"))
+    @pytest.mark.parametrize("jobs", ["1", "2"])
+    def test_a_run_ends_only_itself(self, command, tmp_path: Path, jobs: str) -> None:  # type: ignore[no-untyped-def]
+        """A crash and exits at import are failures of these runs; the others have records."""
+        ends = {
+            "crash": ("        self.sources_ =", "        import ctypes; ctypes.string_at(0)\n        self.sources_ ="),
+            "leaving": ("class Example", "raise SystemExit(0)\nclass Example"),
+            "vanishing": ("class Example", "import os; os._exit(0)\nclass Example"),
+        }
+        paths = [str(write_method(tmp_path / name, CODE.replace(*change))) for name, change in ends.items()]
+        names = ",".join([paths[0], "mccloskey18", *paths[1:]])
+        asked = ("sweep", "--methods", names, "--datasets", "mine", "--seeds", "1", "--settings", "clean")
+        code, printed, _ = command(*asked, "--jobs", jobs, "--results", str(tmp_path / "results"))
         assert code == 1
-        assert "FAILED: killed mine clean 0: a process was killed" in printed
+        assert "1 run, 0 recorded before" in printed
+        failed = {line.split()[1]: line for line in printed.splitlines() if line.startswith("FAILED: ")}
+        assert set(failed) == set(ends)
+        assert "its process ended, signal SIGSEGV (segmentation fault); the same command goes on" in failed["crash"]
+        assert "its import ended the process (exit 0)" in failed["leaving"]
+        assert "its process ended, exit code 0" in failed["vanishing"]
+        assert [path.parts[-3] for path in (tmp_path / "results").rglob("record.json")] == ["mccloskey18"]
+
+    def test_runs_that_share_fits_go_on(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        """Those of one method that follow a crash are done by another process."""
+        code = CODE.replace(
+            "        self.sources_ =", "        len(train) == 30 and __import__('os')._exit(9)\n        self.sources_ ="
+        )
+        method = write_method(tmp_path / "frail", code)
+        asked = ("sweep", "--methods", str(method), "--datasets", "mine", "--seeds", "1", "--jobs", "2")
+        code, printed, _ = command(
+            *asked, "--settings", "clean,few-shot-10,laundered", "--results", str(tmp_path / "out")
+        )
+        assert code == 1
+        assert "2 run, 0 recorded before" in printed
+        assert printed.count("FAILED") == printed.count("FAILED: frail mine few-shot-10 0: its process ended") == 1
 
     def test_gpus_by_turns(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """On `cuda` each process gets one of those that are visible; a device that is named stays."""
@@ -161,7 +185,7 @@ class TestSharedFits:
         steps: list[int] = []
         shuffled = gmbench.learning.training._shuffled
         monkeypatch.setattr(gmbench.learning.training, "_shuffled", lambda *a: steps.append(1) or shuffled(*a))
-        asked = ("--method", "manifpt-rgb", "--set", "epochs=1", "--out", str(tmp_path))
+        asked = ("--method", "manifpt-rgb", "--set", "epochs=1", "--results", str(tmp_path))
         assert command("run", *asked, "--dataset", "tiny")[0] == 0
         assert len(steps) == 1
         assert command("run", *asked, "--dataset", "tiny", "--setting", "clean-to-laundered")[0] == 0
@@ -181,7 +205,7 @@ class TestTransfer:
     def test_the_record_says_what_was_fitted_on_and_tested_on(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
         """Its test images are the other dataset's, and its command makes it again."""
         code, printed, _ = command(
-            "transfer", "--method", "mccloskey18", "--train", "tiny", "--test", "other", "--out", str(tmp_path)
+            "transfer", "--method", "mccloskey18", "--train", "tiny", "--test", "other", "--results", str(tmp_path)
         )
         assert code == 0
         assert "fitted on tiny, tested on other" in printed
@@ -210,7 +234,7 @@ class TestTransfer:
             "tiny",
             "--test",
             "other",
-            "--out",
+            "--results",
             str(tmp_path / "r"),
         )
         assert command(*asked)[0] == 0
@@ -222,7 +246,7 @@ class TestEvaluate:
     @pytest.fixture
     def folder(self, command, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
         """A record's folder."""
-        command("run", "--method", "mccloskey18", "--dataset", "tiny", "--out", str(tmp_path))
+        command("run", "--method", "mccloskey18", "--dataset", "tiny", "--results", str(tmp_path))
         return tmp_path / "tiny" / "clean" / "mccloskey18" / "0"
 
     def test_an_honest_record(self, command, folder: Path) -> None:  # type: ignore[no-untyped-def]
@@ -295,7 +319,7 @@ class TestEvaluate:
     def test_many_records(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
         """A line for each below a folder; one that is wrong is named with what differs."""
         for seed in ("0", "1"):
-            command("run", "--method", "mccloskey18", "--dataset", "tiny", "--seed", seed, "--out", str(tmp_path))
+            command("run", "--method", "mccloskey18", "--dataset", "tiny", "--seed", seed, "--results", str(tmp_path))
         code, printed, _ = command("evaluate", str(tmp_path))
         assert code == 0
         assert printed.count("scores compared\n") == 2

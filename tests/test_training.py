@@ -13,7 +13,7 @@ from torch import nn
 
 import gmbench.learning.training
 from gmbench.attributor import RunContext
-from gmbench.errors import MethodError
+from gmbench.errors import MethodError, ParameterError
 from gmbench.learning.training import TrainingOptions, apply_network, train_classifier
 from gmbench.networks.attribution import attribution_network
 from gmbench.networks.resnet import cifar_resnet
@@ -65,6 +65,34 @@ def test_it_learns(context: RunContext) -> None:
     _, result = train(context)
     assert max(result.val_accuracy) > 0.93
     assert len(result.val_accuracy) == 4
+
+
+def test_the_curve_has_the_loss_of_every_epoch(context: RunContext) -> None:
+    """The mean over an epoch's steps: of a network that says nothing and does not learn, log 2 each time."""
+    _, result = train(context)
+    assert len(result.loss) == 4
+    assert result.loss[-1] < result.loss[0] < np.log(2)
+    (context.scratch / "network.pt").unlink()
+    silent = nn.Linear(2, 2)
+    nn.init.zeros_(silent.weight)
+    nn.init.zeros_(silent.bias)
+    options = replace(OPTIONS, learning_rate=0.0, epochs=2)
+    result = train_classifier(silent, *two_clouds(200, 1), *two_clouds(100, 2), options, context)
+    assert result.loss == pytest.approx([np.log(2)] * 2)
+
+
+def test_a_loss_that_is_no_number_is_none(context: RunContext) -> None:
+    """A record holds finite numbers."""
+    options = replace(OPTIONS, epochs=1)
+    lost = lambda output, y, rows: output.sum() * float("nan")  # noqa: E731
+    result = train_classifier(network(), *two_clouds(50, 1), *two_clouds(50, 2), options, context, loss_of=lost)
+    assert result.loss == [None]
+
+
+def test_a_cosine_has_no_patience(context: RunContext) -> None:
+    """Its last epochs are its best: to stop before them is a mistake."""
+    with pytest.raises(ParameterError, match="patience: a cosine goes to its end"):
+        train(context, replace(OPTIONS, patience=3))
 
 
 def test_the_network_is_left_as_it_was_after_the_best_epoch(context: RunContext) -> None:
@@ -234,3 +262,45 @@ def test_small_gains_that_add_up_keep_the_rate_of_a_plateau() -> None:
         for accuracy in accuracies:
             schedule.after_epoch(accuracy, better=False)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+
+
+def test_sgd_in_steps_is_the_formula(context: RunContext) -> None:
+    """v = 0.9 v + gradient + decay w, w = w - rate v, and a tenth of the rate after the first epoch, 25 steps each."""
+    points, labels = two_clouds(40, 3)
+    model = nn.Linear(2, 2)
+    w = np.concatenate([model.weight.detach().numpy(), model.bias.detach().numpy()[:, None]], axis=1).astype(float)
+    x, v, after = np.c_[points.x, np.ones(40)], np.zeros((2, 3)), []
+    for rate in (0.1, 0.01):
+        for _ in range(25):
+            odds = np.exp(x @ w.T)
+            gradient = (odds / odds.sum(axis=1, keepdims=True) - np.eye(2)[labels]).T @ x / 40
+            v = 0.9 * v + gradient + 0.01 * w
+            w = w - rate * v
+        after.append(w)
+    options = TrainingOptions(2, 40, 0.1, weight_decay=0.01, schedule="steps", optimizer="sgd", milestones=(1,))
+    result = train_classifier(model, points, labels, points, labels, options, context)
+    trained = np.concatenate([model.weight.detach().numpy(), model.bias.detach().numpy()[:, None]], axis=1)
+    np.testing.assert_allclose(trained, after[result.best_epoch - 1], atol=1e-4)
+
+
+def test_steps_fall_after_their_epochs() -> None:
+    """0.1, and a tenth after epochs 100 and 150 of 180: rates of epochs 100, 101, 150, 151 and 180."""
+    from gmbench.learning.training import _Schedule
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = _Schedule(optimizer, TrainingOptions(180, 36, 0.1, schedule="steps", milestones=(100, 150)), steps=3)
+    rates = []
+    for _ in range(180):
+        rates.append(optimizer.param_groups[0]["lr"])
+        for _ in range(3):
+            schedule.after_step()
+        schedule.after_epoch(0.5, better=False)
+    assert [rates[epoch - 1] for epoch in (1, 100, 101, 150, 151, 180)] == pytest.approx(
+        [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    )
+
+
+def test_an_unknown_optimiser_is_named(context: RunContext) -> None:
+    """What was expected and what came."""
+    with pytest.raises(ParameterError, match="optimizer: expected adamw or sgd, got 'adam'"):
+        train(context, TrainingOptions(1, 8, 0.1, optimizer="adam"))

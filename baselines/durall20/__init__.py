@@ -15,6 +15,7 @@ from gmbench.learning.feature_attributor import FeatureAttributor
 from gmbench.learning.spectra import ring_matrix
 
 GREY = np.array([0.2989, 0.5870, 0.1140])
+OPENCV_GREY = np.array([0.299, 0.587, 0.114])
 
 
 class Durall20(FeatureAttributor):
@@ -38,18 +39,24 @@ class Durall20(FeatureAttributor):
         """uint8 (n, size, size, 3) to profiles (n, rings)."""
         # An image at a time stays in the processor's cache. Double precision, since single precision's errors are more
         # than 1e-5 of the logarithms where a smooth image has next to nothing.
+        if self.variant == "released":
+            return profile_as_code((np.rint(image @ OPENCV_GREY) for image in pixels), self.length, always=True)
         grey = (image @ GREY for image in pixels)
         return profile_as_code(grey, self.length) if self.variant == "code" else profile_as_paper(grey)
 
-    def candidates(self, seed: int) -> list:
+    def candidates(self, random_state: int) -> list:
         return [SVC(kernel=self.classifier, C=self.C, gamma=self.gamma, break_ties=True)]
 
 
-def profile_as_code(grey: Iterable[np.ndarray], length: int) -> np.ndarray:
-    """The released code's profile of grey images (size, size) in 0 ... 255: (n, min(rings - 2, length))."""
+def profile_as_code(grey: Iterable[np.ndarray], length: int, always: bool = False) -> np.ndarray:
+    """The released code's profile of grey images (size, size) in 0 ... 255: (n, min(rings - 2, length)).
+
+    Args:
+        always: resample shorter profiles too, as the released code does: (n, length).
+    """
     rings = np.concatenate([_rings_as_code(image) for image in grey])[:, 1:-1]
     native = rings.shape[1]
-    if native > length:
+    if native > length or always:
         positions = np.linspace(0, length, native)
         rings = CubicSpline(positions, rings, axis=1)(np.linspace(0, length, length))
     return rings / rings[:, :1]

@@ -54,7 +54,7 @@ class Dzanic20(FeatureAttributor):
         features = features_as_paper(grey, threshold, bins)
         return features if self.end else features[:, :2]
 
-    def candidates(self, seed: int) -> list:
+    def candidates(self, random_state: int) -> list:
         return [make_pipeline(StandardScaler(), KNeighborsClassifier(self.neighbors))]
 
 

@@ -70,7 +70,7 @@ class Marra18(NetworkAttributor):
             raise CannotRunError(f"{reason}.")
         self.device_, self.size_ = context.device, train.size
         inputs, val_inputs = self.inputs(train.require(self.size_)), self.inputs(val.require(self.size_))
-        torch.manual_seed(context.seed)
+        torch.manual_seed(context.random_state)
         self.network_ = network = self.new_network(train, inputs).to(context.device)
         options = self.training_options()
         self.training_: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Self
@@ -16,9 +17,10 @@ from gmbench.attributor import Attributor, RunContext
 from gmbench.data.images import ImageSet
 from gmbench.errors import ParameterError
 from gmbench.learning.inputs import Pixels, moments_of
+from gmbench.learning.network_attributor import blank_images, load_network_state, network_state
 from gmbench.learning.training import TrainingOptions, apply_network, train_classifier
 from gmbench.networks.attribution import AttributionNetwork, attribution_network
-from gmbench.networks.pretrained import IMAGENET_MEAN, IMAGENET_SD
+from gmbench.networks.pretrained import IMAGENET_MEAN, IMAGENET_SD, random_weights
 
 PUBLISHED_MOMENTS = {"resnet50": (IMAGENET_MEAN, IMAGENET_SD), "xception": ((0.5,) * 3, (0.5,) * 3)}
 
@@ -75,11 +77,11 @@ class Marra19(Attributor):
         if self.exemplars < len(train.sources):
             raise ParameterError(f"exemplars: {len(train.sources)} sources need as many, got {self.exemplars}.")
         self.device_, self.size_ = context.device, train.require(train.size).size
-        steps = self._steps(train.sources, context.seed)
+        steps = self._steps(train.sources, context.random_state)
         self.order_ = np.concatenate(steps)
         class_of, step_of = np.argsort(self.order_), np.repeat(np.arange(len(steps)), [len(step) for step in steps])
         labels, val_labels = class_of[train.labels], class_of[val.labels]
-        torch.manual_seed(context.seed)
+        torch.manual_seed(context.random_state)
         self.network_ = network = self._new_network(train[step_of[labels] == 0], len(steps[0]))
 
         exemplars: list[np.ndarray] = []
@@ -124,6 +126,19 @@ class Marra19(Attributor):
     def fit_report(self) -> dict[str, Any]:
         began_from = self.network_.weights_sha256
         return self.training_ | ({"weights_sha256": began_from} if began_from else {})
+
+    def state(self) -> dict[str, Any]:
+        learned = {"size": self.size_, "order": self.order_, "means": self.means_}
+        return learned | {"network": network_state(self.network_)}
+
+    def restore(self, state: Mapping[str, Any], sources: tuple[str, ...], context: RunContext) -> Self:
+        self.device_, self.size_, self.training_ = context.device, state["size"], {}
+        self.order_, self.means_ = state["order"], state["means"]
+        with random_weights():
+            self.network_ = self._new_network(blank_images(self.size_, sources), len(self.order_))
+        load_network_state(self.network_, state["network"])
+        self.network_.eval()
+        return self
 
     def predict_proba(self, images: ImageSet) -> np.ndarray:
         """The softmax of negative distances to the means, or of logits."""

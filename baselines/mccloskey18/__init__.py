@@ -30,10 +30,10 @@ class McCloskey18(FeatureAttributor):
         under, over = counts.cumsum(axis=2)[..., levels], counts[..., ::-1].cumsum(axis=2)[..., levels]
         return np.concatenate([under, over], axis=2).reshape(len(pixels), -1) / pixels[0, ..., 0].size
 
-    def candidates(self, seed: int) -> list:
+    def candidates(self, random_state: int) -> list:
         penalties = PENALTIES if self.C == 0 else (self.C,)
         return [
-            make_pipeline(StandardScaler(), LinearSVC(C=C, dual=False, max_iter=100_000, random_state=seed))
+            make_pipeline(StandardScaler(), LinearSVC(C=C, dual=False, max_iter=100_000, random_state=random_state))
             for C in penalties
         ]
 

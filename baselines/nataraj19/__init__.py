@@ -61,7 +61,6 @@ class Nataraj19(NetworkAttributor):
         epochs: int = 5,
         batch_size: int = 16,
         learning_rate: float = 5e-4,
-        patience: int = 5,
     ) -> None:
         self.levels = levels
         self.offset = offset
@@ -71,7 +70,6 @@ class Nataraj19(NetworkAttributor):
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
-        self.patience = patience
 
     def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
         self.levels_ = self.levels or (256 if min(train.size) >= LARGE else 128)
@@ -88,7 +86,7 @@ class Nataraj19(NetworkAttributor):
 
     def training_options(self) -> TrainingOptions:
         """Adam along a cosine."""
-        return TrainingOptions(self.epochs, self.batch_size, self.learning_rate, patience=self.patience)
+        return TrainingOptions(self.epochs, self.batch_size, self.learning_rate)
 
 
 def co_occurrence(

@@ -1,14 +1,11 @@
-"""One question of an audit, and its answer."""
+"""The questions of an audit and their answers, one by one and together."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gmbench.support.schema import Strict
-
-if TYPE_CHECKING:
-    pass
 
 
 class Check(Strict):

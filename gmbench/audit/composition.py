@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
-from gmbench.data.cards import REAL, DatasetCard
-
-if TYPE_CHECKING:
-    pass
 from gmbench.audit.check import Check, some
 from gmbench.audit.reading import AuditedImages
+from gmbench.data.cards import REAL, DatasetCard
 
 SCORED = ("train", "val", "test")
 
@@ -37,16 +33,16 @@ def check_sources(images: AuditedImages, card: DatasetCard) -> Check:
     present = set(zip(images.roles, images.sources, strict=True))
     in_manifold = sorted({source for role, source in present if role == "manifold"} - {REAL})
     roles = [role for role in SCORED if (images.roles == role).any()]
-    missing = [source for source in card.classes if any((role, source) not in present for role in roles)]
+    missing = [source for source in card.sources if any((role, source) not in present for role in roles)]
     where = " and ".join(filter(None, [", ".join(roles[:-1]), roles[-1]]))
-    unknown = sorted(set(images.sources) - set(card.classes))
+    unknown = sorted(set(images.sources) - set(card.sources))
     lists = {"missing": missing, "unknown": unknown, "in the manifold": in_manifold}
     problems = [f"{what}: {some(names)}" for what, names in lists.items() if names]
     return Check(
         name="sources",
         passed=not problems,
         expected="the card's; only real in the manifold",
-        found="; ".join(problems) or f"{len(card.classes)} in {where}",
+        found="; ".join(problems) or f"{len(card.sources)} in {where}",
         figures=lists,
     )
 

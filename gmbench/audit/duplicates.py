@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gmbench.audit.check import Check, listed
+from gmbench.audit.reading import AuditedImages
 from gmbench.data.cards import REAL, ROLES, DatasetCard
+from gmbench.data.judgements import NEAR_DUPLICATE
 from gmbench.manifold.neighbors import nearest_images
 from gmbench.support.progress import Progress
 
-if TYPE_CHECKING:
-    pass
-from gmbench.audit.check import Check, listed
-from gmbench.audit.reading import AuditedImages
-
-NEAR_DUPLICATE = 4.0
 BLOCK_BYTES = 64 * 2**20
 """Of the pixels that are compared with each other at a time."""
 
@@ -34,7 +30,7 @@ class AuditedPart:
 
 def parts_of(images: AuditedImages, card: DatasetCard) -> list[AuditedPart]:
     """Parts by role, within a role reals first: what an image may not repeat is before it, or in its own role."""
-    sources = [*card.classes, *sorted(set(images.sources) - set(card.classes))]
+    sources = [*card.sources, *sorted(set(images.sources) - set(card.sources))]
     parts = [
         AuditedPart(role, source, np.flatnonzero((images.roles == role) & (images.sources == source)))
         for role in ROLES

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
+from gmbench.audit.check import Check, listed
+from gmbench.audit.reading import AuditedImages
 from gmbench.data.cards import DatasetCard
 from gmbench.data.importing.history import unlike
 from gmbench.data.judgements import UNLIKE_HISTORY
 from gmbench.data.manifest import Manifest
-
-if TYPE_CHECKING:
-    pass
-from gmbench.audit.check import Check, listed
-from gmbench.audit.reading import AuditedImages
 
 
 def check_format(images: AuditedImages, card: DatasetCard) -> Check:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from gmbench.audit.check import Check
+from gmbench.audit.reading import AuditedImages
 from gmbench.evaluators.accuracy import accuracy_interval
+from gmbench.evaluators.trivial import STATISTICS, trivial_statistics
 from gmbench.manifold.neighbors import BATCH
 from gmbench.support.progress import Progress
 from gmbench.support.seeds import seed_from
 
-if TYPE_CHECKING:
-    pass
-from gmbench.audit.check import Check
-from gmbench.audit.reading import AuditedImages
-from gmbench.evaluators.trivial import STATISTICS, trivial_statistics
-
-PROBE_BOUND = 0.5
 TREES = 100
 
 

@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +16,6 @@ from gmbench.data.png import image_id
 from gmbench.errors import DataError
 from gmbench.support.progress import Progress
 
-if TYPE_CHECKING:
-    pass
 NEEDED_CHUNKS = {"IHDR", "PLTE", "tRNS", "IDAT", "IEND"}
 
 
@@ -54,6 +51,9 @@ class AuditedImages:
 
 def read_images(folder: Path, manifest: Manifest, resolution: int, kept: Path, progress: Progress) -> AuditedImages:
     files_of = {role: role_files(manifest, role) for role in ROLES}
+    for names in files_of.values():
+        for name in names:
+            _check_rows(folder / name, manifest.files[name].rows)
     rows = {role: sum(manifest.files[name].rows for name in names) for role, names in files_of.items()}
     pixels = np.lib.format.open_memmap(
         kept, mode="w+", dtype=np.uint8, shape=(sum(rows.values()), resolution, resolution, 3)
@@ -63,7 +63,7 @@ def read_images(folder: Path, manifest: Manifest, resolution: int, kept: Path, p
     for role in ROLES:
         with progress.phase(f"reading {role}", rows[role]) as phase:
             for name in files_of[role]:
-                _read_columns(folder / name, manifest.files[name].rows, columns)
+                _read_columns(folder / name, columns)
                 for file, image in _read_images(folder / name, resolution):
                     pixels[len(files)] = image
                     files.append(file)
@@ -76,28 +76,34 @@ def read_images(folder: Path, manifest: Manifest, resolution: int, kept: Path, p
     return AuditedImages(pixels, files, ids, roles, sources, regions if has_regions else None)
 
 
-def _read_columns(path: Path, rows: int, columns: dict[str, list[np.ndarray]]) -> None:
-    """Appends what a file says of its images, of which there must be `rows`, to `columns`."""
+def _check_rows(path: Path, rows: int) -> None:
+    """There are as many images as the manifest says, before room is made for them."""
+    if (found := open_parquet(path).metadata.num_rows) != rows:
+        raise DataError(f"{path} holds {found} images, expected {rows}.")
+
+
+def _read_columns(path: Path, columns: dict[str, list[np.ndarray]]) -> None:
+    """Appends what a file says of its images to `columns`."""
     described = read_columns(path)
     stored = open_parquet(path)
-    if (found := stored.metadata.num_rows) != rows:
-        raise DataError(f"{path} holds {found} images, expected {rows}.")
     columns["id"].append(described["id"])
     columns["source"].append(described["source"])
     if "region" in stored.schema_arrow.names:
         columns["region"].append(stored.read(["region"]).column("region").to_numpy(zero_copy_only=False))
     else:
-        columns["region"].append(np.full(found, None))
+        columns["region"].append(np.full(len(described["id"]), None))
 
 
 def _read_images(path: Path, resolution: int) -> Iterator[tuple[AuditedFile, np.ndarray]]:
     for images in stored_images(path):
         for id, content in images:
+            if not content:
+                raise DataError(f"{path}: image {id} is missing.")
             try:
                 yield _opened(content, resolution)
             # Decoders of damaged files raise whatever they run into; a bomb is no OSError.
             except Exception as error:
-                raise DataError(f"{path}: image {id} cannot be read: {error}.") from error
+                raise DataError(f"{path}: image {id} cannot be read: {str(error).rstrip('.')}.") from error
 
 
 def _opened(content: bytes, resolution: int) -> tuple[AuditedFile, np.ndarray]:

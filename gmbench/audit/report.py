@@ -11,24 +11,21 @@ from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
-from gmbench.data.cards import ROLES, DatasetCard
-from gmbench.data.hub import available_folder
-from gmbench.data.manifest import read_manifest, stored_card, verify_files
-from gmbench.errors import DataError
-from gmbench.support.cache import Cache
-from gmbench.support.progress import Progress
-
-if TYPE_CHECKING:
-    pass
 from gmbench.audit.check import AuditReport, verdict
 from gmbench.audit.composition import check_balance, check_regions, check_sources
 from gmbench.audit.duplicates import check_near, closest_of, could_be_copied, parts_of
 from gmbench.audit.files import check_encoder_settings, check_format, check_history, check_ids, check_metadata
-from gmbench.audit.probe import PROBE_BOUND, check_probe
+from gmbench.audit.probe import check_probe
 from gmbench.audit.reading import read_images
 from gmbench.audit.traces import check_traces
+from gmbench.data.cards import ROLES, DatasetCard
+from gmbench.data.hub import available_folder
+from gmbench.data.judgements import PROBE_BOUND
+from gmbench.data.manifest import read_manifest, stored_card, verify_files
+from gmbench.errors import DataError
+from gmbench.support.cache import Cache
+from gmbench.support.progress import Progress
 
 
 def audit_dataset(

@@ -24,6 +24,7 @@ from gmbench.errors import DataError, MissingExtraError
 from gmbench.generators.generator import set_rate
 from gmbench.networks.checkpoints import Stateful, load_checkpoint, save_checkpoint
 from gmbench.networks.recorded import RecordedSteps
+from gmbench.networks.resnet import small_resnet18
 from gmbench.support.files import replacing
 from gmbench.support.progress import Progress
 
@@ -36,17 +37,6 @@ except ModuleNotFoundError as error:
 
 FEATURES = 256
 STEPS_BETWEEN_CHECKPOINTS = 500
-
-
-def small_resnet18() -> nn.Module:
-    """A ResNet-18 of half the width for images of 32 pixels: (n, 3, 32, 32) to 256 features, 2.8 million parameters."""
-    from timm.models.resnet import BasicBlock, ResNet
-
-    block: Any = BasicBlock
-    body: Any = ResNet(block, (2, 2, 2, 2), num_classes=0, channels=(32, 64, 128, 256), stem_width=32)
-    body.conv1 = nn.Conv2d(3, 64, 3, 2, 1, bias=False)
-    body.maxpool = nn.Identity()
-    return body
 
 
 class BarlowTwins(nn.Module):

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from gmbench.audit.duplicates import NEAR_DUPLICATE
-from gmbench.audit.report import AuditReport, audit_dataset, audit_markdown
+from gmbench.audit.check import AuditReport
+from gmbench.audit.report import audit_dataset, audit_markdown
 from gmbench.building.drawing import WEIGHTS, draw_images, shipped_weights
 from gmbench.building.encoders import train_encoder
 from gmbench.building.reals import PHOTOGRAPHS, Reals, split_reals
 from gmbench.data.cards import FURTHER_ROLES, REAL, ROLES, UNKNOWN, DatasetCard
+from gmbench.data.judgements import NEAR_DUPLICATE
 from gmbench.data.manifest import Manifest, role_path, write_manifest
 from gmbench.data.parquet import write_role
 from gmbench.data.png import image_id
@@ -57,7 +58,7 @@ def build_dataset(
     Raises:
         DataError: the card does not say how to train a source, or images are missing or too much alike.
     """
-    generators = {**card.sources, **card.siblings}
+    generators = {**card.generators, **card.siblings}
     untrained = [name for name, source in generators.items() if source.generator is None or source.training is None]
     if untrained:
         raise DataError(f"{card.slug} cannot be built: its card does not say how to train '{untrained[0]}'.")
@@ -108,7 +109,7 @@ def build_dataset(
         encoder = load_encoder(card, "sl", new) if "sl" in card.encoders else None
         quality = {} if encoder is None else _quality(card, chosen, encoder, device)
         audit = audit_dataset(card, Cache(), progress, new, device=device)
-        save_grid(np.concatenate([_rows_of(chosen, name) for name in card.classes]), new / "samples.png", SAMPLES_SHOWN)
+        save_grid(np.concatenate([_rows_of(chosen, name) for name in card.sources]), new / "samples.png", SAMPLES_SHOWN)
         write_text(new / "audit.json", audit.model_dump_json(indent=2) + "\n")
         write_text(new / "README.md", dataset_readme(card, manifest, quality, audit))
         if out.exists():
@@ -119,7 +120,7 @@ def build_dataset(
 
 def training_plan(card: DatasetCard, name: str) -> TrainingPlan:
     """How a source of a card is trained; the seed comes from their names."""
-    source = {**card.sources, **card.siblings}[name]
+    source = {**card.generators, **card.siblings}[name]
     assert source.generator is not None
     assert source.training is not None
     training = source.training
@@ -168,7 +169,7 @@ def _quality(
     features = {
         name: encode(encoder, np.concatenate([_rgb(part.images.images) for part in parts]), device)
         for name, parts in {
-            **{name: [p for p in chosen if p.source == name and p.role in SCORED] for name in card.classes},
+            **{name: [p for p in chosen if p.source == name and p.role in SCORED] for name in card.sources},
             "manifold": [p for p in chosen if p.role == "manifold"],
         }.items()
     }
@@ -214,14 +215,14 @@ def dataset_readme(
     trained = manifest.provenance["sources"]
     rows = "\n".join(
         f"| `{name}` | {source.family} | {source.paper} | {_training(trained[name])} |"
-        for name, source in card.sources.items()
+        for name, source in card.generators.items()
     )
     metadata = hub_metadata(card.title, {"license": card.licence.lower()}, role_path("{role}"))
     return f"""{metadata}# {card.title}
 
 {card.description}
 
-![Samples: one row per source, {", ".join(card.classes)}](samples.png)
+![Samples: one row per source, {", ".join(card.sources)}](samples.png)
 
 - **Real images**: {card.real.title}. Licence: {card.real.licence}, {card.real.url}. Source `real` has images that no
   generator was trained on; the manifold's are among those that all generators were trained on.{_photographs(card)}

@@ -77,7 +77,7 @@ def draw_from_dataset(name: str, n: int, seed: int, *, device: str, progress: Pr
     """
     slug, _, source = name.partition("/")
     card = find_dataset(slug)
-    generators = {**card.sources, **card.siblings}
+    generators = {**card.generators, **card.siblings}
     if source not in generators:
         raise NotFoundError.of(f"generator of {slug}", source, generators)
     folder = shipped_weights(card, source)

@@ -47,7 +47,7 @@ def sample_source(
     """
     folder = out / source
     ensure_writable(folder)
-    repository = pipeline or card.sources[source].pipeline
+    repository = pipeline or card.generators[source].pipeline
     assert repository is not None
     missing = [number for number in range(n) if not _path(folder, number).exists()]
     if not missing:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gmbench.audit.duplicates import NEAR_DUPLICATE
 from gmbench.data.cards import REAL, DatasetCard, registered_cards
+from gmbench.data.judgements import NEAR_DUPLICATE
 from gmbench.errors import DataError, MissingExtraError
 from gmbench.support.seeds import seed_from
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -15,6 +15,7 @@ from gmbench.cli import (
     data,  # noqa: F401
     generators,  # noqa: F401
     look,  # noqa: F401
+    models,  # noqa: F401
     run,  # noqa: F401
     submit,  # noqa: F401
 )
@@ -22,6 +23,7 @@ from gmbench.cli import (
 # isort: on
 from gmbench.cli.options import app, as_json
 from gmbench.errors import GmbenchError
+from gmbench.support.files import NO_ROOM
 
 STOPPED, PIPE_CLOSED = 130, 141
 
@@ -41,12 +43,14 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = STOPPED
     except BrokenPipeError:
-        # Whoever read has read enough; what is left unwritten must not fail once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read has read enough.
+        _leave_unwritten()
         sys.exit(PIPE_CLOSED)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if error.errno not in NO_ROOM:
             raise
+        if error.filename is None:
+            _leave_unwritten()
         _fail(f"cannot write {error.filename or 'output'}: {error.strerror}. Make room; the same command goes on.", 2)
     except Exception as error:
         # Usage errors come from click or, in later releases, from typer's own copy of it.
@@ -60,11 +64,21 @@ def main() -> None:
     sys.exit(code)
 
 
+def _leave_unwritten() -> None:
+    """What standard output did not take must not fail once more at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _fail(message: str, code: int) -> None:
     line = " ".join(message.split())
-    if "--json" in sys.argv:
-        sys.stdout.write(json.dumps({"error": line}) + "\n")
-    sys.stderr.write(f"gmbench: {line}\n")
+    with suppress(OSError):
+        if "--json" in sys.argv:
+            sys.stdout.write(json.dumps({"error": line}) + "\n")
+            sys.stdout.flush()
+    with suppress(OSError):
+        sys.stderr.write(f"gmbench: {line}\n")
+        sys.stderr.flush()
     sys.exit(code)
 
 

@@ -151,14 +151,15 @@ def import_(
     if new is None and (family or resolution):
         raise ParameterError("--family and --resolution go with --new: a registered dataset has its own.")
     if new is not None:
-        card = new_card(new, from_, real, resolution, assignments(family or [], "--family"))
+        card = new_card(new, from_, real, resolution, assignments(family or [], "--family"), labels)
         if card.slug in registered_cards():
             raise ParameterError(f"'{new}' would be {card.slug}, which is registered: give --new another name.")
     else:
         card = find_dataset(str(dataset))
     dealing = Dealing(manifold_share, keep_splits, test_only, balance)
     if check:
-        print_import_check(console(), card, check_import(card, from_, real, labels, keep_splits)[1])
+        checked = check_import(card, from_, real, labels, keep_splits, limit_per_source)
+        print_import_check(console(), card, checked[1])
         return
     options = Options(card.resolution, resize, allow_grey, limit_per_source, crop)
     folder, report = import_dataset(
@@ -200,9 +201,9 @@ def sample_data(
     from gmbench.errors import NotFoundError
 
     card = find_dataset(dataset)
-    if source not in card.sources:
-        raise NotFoundError.of(f"source of {dataset}", source, card.sources)
-    found = card.sources[source]
+    if source not in card.generators:
+        raise NotFoundError.of(f"source of {dataset}", source, card.generators)
+    found = card.generators[source]
     if pipeline is None and found.pipeline is None:
         told = found.sample or "no command is known"
         console().print(f"{source} has no diffusers pipeline. With {found.code or 'its code'}:", highlight=False)

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gmbench.cli.options import (
+    BOARD_RESULTS,
     LOOK,
     Json,
+    Results,
     app,
     console,
+    elsewhere,
     emit,
+    progress,
+    require_records,
 )
+from gmbench.errors import NotFoundError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +56,7 @@ def list_(
                     "slug": slug,
                     "title": card.title,
                     "resolution": card.resolution,
-                    "sources": list(card.classes),
+                    "sources": list(card.sources),
                     "images": card.total_images,
                     "state": state_in_words(card),
                 }
@@ -94,24 +100,22 @@ def info(
 
 @app.command(rich_help_panel=LOOK)
 def leaderboard(
-    folder: Annotated[Path, typer.Option(help="Holds results/ and gets the pages.")] = Path("leaderboards"),
+    results: Results = BOARD_RESULTS,
+    out: Annotated[Path | None, typer.Option(help="Where pages go (default: beside the folder of records).")] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 if a page is stale.")] = False,
 ) -> None:
     """Rebuild the leaderboard pages from the committed records."""
-    from gmbench.errors import NotFoundError
-    from gmbench.leaderboard.pages import RESULTS, stale_pages, write_pages
+    from gmbench.leaderboard.pages import stale_pages, write_pages
 
-    if not (folder / RESULTS).is_dir():
-        raise NotFoundError(
-            f"no records in {folder / RESULTS}. Run gmbench in a checkout, or name a folder with --folder."
-        )
+    require_records(results)
+    folder = out or results.parent
     if check:
-        stale = stale_pages(folder)
+        stale = stale_pages(results, folder)
         for path in stale:
             line = f"{path} is not what the records give. Run: gmbench leaderboard"
             console().print(line, highlight=False, soft_wrap=True)
         raise typer.Exit(1 if stale else 0)
-    for path in write_pages(folder):
+    for path in write_pages(results, folder):
         console().print(f"wrote {path}", highlight=False)
 
 
@@ -121,14 +125,18 @@ def compare(
     second: Annotated[str, typer.Argument(help="Another row.")],
     dataset: Annotated[str, typer.Option(help="Slug of a dataset (see `gmbench list datasets`).")],
     setting: Annotated[str, typer.Option(help="How the images reached the methods.")] = "clean",
-    results: Annotated[Path, typer.Option(help="Holds the records.")] = Path("leaderboards/results"),
+    results: Results = BOARD_RESULTS,
     json: Json = False,
 ) -> None:
     """Say whether two methods differ by more than chance, from their records on the same test images."""
     from gmbench.cli import printing
     from gmbench.records import comparison
 
-    found = comparison.compare(first, second, results, dataset, setting)
+    require_records(results)
+    try:
+        found = comparison.compare(first, second, results, dataset, setting)
+    except NotFoundError as error:
+        raise NotFoundError(f"{error}{elsewhere(results)}") from error
     document = {
         "first": found.first.name,
         "second": found.second.name,
@@ -139,6 +147,22 @@ def compare(
         "verdict": found.verdict,
     }
     emit(document, lambda console: printing.print_comparison(console, found))
+
+
+@app.command(rich_help_panel=LOOK)
+def report(
+    records: Annotated[
+        list[Path], typer.Argument(help="Records, up to four: folders, or the paths that `run` prints.")
+    ],
+    out: Annotated[Path, typer.Option(help="The page, one HTML file that needs no other.")] = Path("report.html"),
+) -> None:
+    """Show what a run did as a page: scores, confusions, features, mistakes, artifacts, spectra, training."""
+    from gmbench.records.store import record_folders
+    from gmbench.report.report import write_report
+
+    folders = [folder for path in records for folder in record_folders(path)]
+    write_report(folders, out, progress())
+    console().print(f"wrote {out}", highlight=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=LOOK)

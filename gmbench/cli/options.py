@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from gmbench.errors import ParameterError
+from gmbench.errors import NotFoundError, ParameterError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from gmbench.support.progress import Progress
 
-RUN, LOOK, SUBMIT, MAKE = PANELS = "Run", "Look", "Submit", "Datasets and generators"
+RUN, LOOK, MODELS, SUBMIT, MAKE = PANELS = "Run", "Look", "Ask", "Submit", "Datasets and generators"
 
 
 class Commands(typer.core.TyperGroup):
@@ -64,10 +64,29 @@ Changes = Annotated[
 ]
 
 
-Repetition = Annotated[int, typer.Option(min=0, help="Which repetition: 0, 1, 2, …")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides everything random: 0, 1, 2, …")]
 
 
-Results = Annotated[Path, typer.Option(help="Where records go.")]
+Results = Annotated[Path, typer.Option(help="The folder of records.")]
+OWN_RESULTS, BOARD_RESULTS = Path("results"), Path("leaderboards/results")
+
+
+def require_records(results: Path) -> None:
+    """The folder of records that a command reads is there.
+
+    Raises:
+        NotFoundError: it is not; the message says where records are.
+    """
+    if not results.is_dir():
+        advice = elsewhere(results) or " Run gmbench in a checkout, or name a folder with --results."
+        raise NotFoundError(f"no records in {results}.{advice}")
+
+
+def elsewhere(results: Path) -> str:
+    """Where a user's own records are, if a command that shows records reads others; to be said after an error."""
+    if results == OWN_RESULTS or not OWN_RESULTS.is_dir():
+        return ""
+    return f" Your own runs are in {OWN_RESULTS}: --results {OWN_RESULTS}"
 
 
 Jobs = Annotated[

@@ -22,15 +22,18 @@ from gmbench.protocol.settings import SETTINGS
 from gmbench.records.scoring import Compared
 from gmbench.registry import Method, methods
 from gmbench.support.cache import cache_folder, kept_sizes
+from gmbench.support.parameters import written
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gmbench.audit.report import AuditReport
+    from gmbench.audit.check import AuditReport
     from gmbench.data.importing.importer import Report
     from gmbench.evaluators.significance import NewSeeds, PairedDifference
     from gmbench.records.comparison import Comparison
     from gmbench.records.scoring import Evaluation
+    from gmbench.runs.asking import Asked
+    from gmbench.runs.models import Model
     from gmbench.runs.reproduce import Rerun
     from gmbench.runs.runner import Outcome
     from gmbench.runs.sweep import Planned, Swept
@@ -144,7 +147,7 @@ def print_import(console: Console, card: DatasetCard, folder: Path, report: Repo
         console.print(Text(f"set aside: {n:,} {reason} (see {folder / 'quarantine.jsonl'})"), soft_wrap=True)
     for line in report.warnings:
         console.print(Text(f"warning: {line}."), soft_wrap=True)
-    sources = len(report.images) - 1
+    sources = len(report.images)
     console.print(
         f"\n{card.slug}: {sum(report.images.values()):,} images, {sources} of {len(card.sources)} sources: {folder}",
         highlight=False,
@@ -157,19 +160,21 @@ def print_import_check(console: Console, card: DatasetCard, report: Report) -> N
     _print_scan(console, report)
     for line in report.warnings:
         console.print(Text(f"warning: {line}."), soft_wrap=True)
-    images = sum(n for _, n in report.matched.values())
-    sources = len({source for source, _ in report.matched.values()}) - 1
-    line = f"{card.slug}: {images:,} images would be read, of real and {sources} of {len(card.sources)} sources, at "
+    sources = len({source for source, _ in report.matched.values()})
+    line = f"{card.slug}: {report.reads:,} images would be read, of {sources} of {len(card.sources)} sources, at "
     console.print(Text(f"\n{line}{card.resolution}x{card.resolution}. Nothing was written."), soft_wrap=True)
 
 
 def _print_scan(console: Console, report: Report) -> None:
     """Each folder with its source, and what is joined, ignored and missing."""
-    table = Table("folder", "source", "images", box=None, pad_edge=False)
-    if report.notes:
-        table.add_column("note")
+    table = Table(box=None, pad_edge=False)
+    # Folded and not cut, so that no two folders look alike.
+    for name in ("folder", "source", "images", *(["note"] if set(report.notes) & set(report.matched) else [])):
+        table.add_column(name, overflow="fold")
     for name, (source, n) in report.matched.items():
-        table.add_row(Text(name), source, f"{n:,}", *([Text(report.notes.get(name, ""))] if report.notes else []))
+        table.add_row(
+            Text(name), source, f"{n:,}", *([Text(report.notes.get(name, ""))] if len(table.columns) > 3 else [])
+        )
     console.print(table, highlight=False)
     for name, note in report.notes.items():
         if name not in report.matched:
@@ -192,25 +197,38 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         place = f"fitted on [bold]{identity.dataset}[/bold], tested on [bold]{identity.tested_on}[/bold]"
     console.print(
         f"\n[bold]{identity.entry}[/bold] {place}, "
-        f"seed {identity.repetition}{' (this very run was recorded before)' if outcome.was_there else ''}\n",
+        f"seed {identity.seed}{' (this very run was recorded before)' if outcome.was_there else ''}\n",
         highlight=False,
     )
     scores = Table("score", "value", "", box=None, pad_edge=False)
     scores.add_row("accuracy", f"{accuracy.accuracy:.1%}", f"95 % interval {accuracy.low:.1%} to {accuracy.high:.1%}")
     scores.add_row("chance", f"{1 / len(identity.sources):.1%}", f"{len(identity.sources)} sources")
+    images = [sum(counts) for counts in accuracy.confusion]
+    if len(set(images)) > 1:
+        scores.add_row(
+            "balanced accuracy", f"{accuracy.balanced:.1%}", "mean recall of the sources, as they differ in size"
+        )
+        largest = identity.sources[images.index(max(images))]
+        scores.add_row("always the largest", f"{max(images) / sum(images):.1%}", f"the share of {largest}")
     if (epoch := record.training.get("best_epoch")) is not None:
         chosen = record.training["val_accuracy"][epoch - 1]
         scores.add_row("validation accuracy", f"{chosen:.1%}", f"of epoch {epoch}, the best; choose parameters by this")
     detection, calibration = record.scores.detection, record.scores.calibration
+    generated = f"{1 - images[0] / sum(images):.3f}"
+    scores.add_row("real or generated", f"{detection.auroc:.3f}", "AUROC; 0.5 is chance")
     scores.add_row(
-        "real or generated", f"{detection.auroc:.3f}", f"AUROC; average precision {detection.average_precision:.3f}"
+        "average precision", f"{detection.average_precision:.3f}", f"of generated images; {generated} is chance"
     )
     scores.add_row("calibration error", f"{calibration.ece:.1%}", f"expected, over {calibration.bins} bins")
     if fdr is not None:
-        scores.add_row(
-            "FDR", f"{fdr.ratio:.2f}", f"± {fdr.sd:.2f} over {fdr.halvings} halvings, n = {fdr.n}, d = {fdr.d}"
-        )
+        mark = " †" if fdr.is_biased else ""
+        spread = f"± {fdr.sd:.2f} over {fdr.halvings} halvings, n = {fdr.n}, d = {fdr.d}"
+        scores.add_row("FDR", f"{fdr.ratio:.2f}{mark}", spread)
+    for name, why in record.scores.absent.items():
+        scores.add_row(name.upper(), "none", why)
     console.print(scores, highlight=False)
+    if fdr is not None and fdr.is_biased:
+        console.print("† n ≤ d: drawn towards 1; do not compare it with others", highlight=False)
     table = Table("true source", "recall", "attributed to", box=None, pad_edge=False)
     for source, counts in zip(identity.sources, accuracy.confusion, strict=True):
         others = sorted(((n, name) for n, name in zip(counts, identity.sources, strict=True) if n), reverse=True)
@@ -218,7 +236,61 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         table.add_row(source, f"{accuracy.recall[source]:.0%}", spread)
     console.print()
     console.print(table, highlight=False)
-    console.print(f"\nrecord: {outcome.folder / 'record.json'}", highlight=False, soft_wrap=True)
+    spent = ", ".join(f"{name} {seconds:.0f}" for name, seconds in record.seconds.items())
+    memory = "" if record.peak_memory_mib is None else f", {record.peak_memory_mib:,} MiB of memory at most"
+    console.print(f"\ndone in {sum(record.seconds.values()):.0f} s ({spent}){memory}", highlight=False)
+    console.print(f"record: {outcome.folder / 'record.json'}", highlight=False, soft_wrap=True)
+
+
+def print_model(console: Console, model: Model) -> None:
+    """What was fitted, how well it did on validation images, and how to ask it."""
+    kept = model.kept
+    console.print(
+        f"\n[bold]{kept.identity.entry}[/bold], fitted on [bold]{kept.identity.dataset}[/bold], "
+        f"{kept.identity.setting}, seed {kept.identity.seed}: {len(kept.identity.sources)} sources\n",
+        highlight=False,
+    )
+    facts = _facts()
+    facts.add_row("validation accuracy", f"{kept.val_accuracy:.1%}")
+    facts.add_row("temperature", f"{kept.temperature:.2f}")
+    facts.add_row(
+        "unknown", f"below a probability of {kept.threshold:.2f}, which {kept.refused:.1%} of known images are"
+    )
+    console.print(facts, highlight=False)
+    console.print(f"\nNow: gmbench attribute IMAGE --model {model.folder}", highlight=False, soft_wrap=True)
+
+
+def print_answers(console: Console, model: Model, asked: Asked, verdict: Mapping[str, float] | None) -> None:
+    """A line per image: source, the three most probable ones, evidence; what could not be read; the verdict on all."""
+    table = Table("image", "source", "probability", "next", "generated : real", box=None, pad_edge=False)
+    for answer in asked.answers:
+        first, *others = answer.ranked[:3]
+        name = Path(answer.name).name if len(asked.answers) > 1 else answer.name
+        table.add_row(
+            Text(name),
+            answer.source if answer.known else f"{answer.source} ({first[0]}?)",
+            f"{first[1]:.0%}" + (f", {answer.agreement:.0%} of crops" if answer.agreement < 1 else ""),
+            ", ".join(f"{source} {probability:.0%}" for source, probability in others),
+            f"10^{answer.log10_generated:+.1f}",
+        )
+    console.print(table, highlight=False)
+    changed = Counter(change for answer in asked.answers for change in answer.changes)
+    for change, n in changed.items():
+        console.print(f"{change}: {n:,} image{'s' if n > 1 else ''}", highlight=False)
+    for path, why in asked.refused.items():
+        console.print(Text(f"not attributed: {path}: {why}"), soft_wrap=True)
+    console.print(
+        f"\nProbabilities are calibrated on validation images of {model.kept.identity.dataset} and hold for images "
+        "of its sources alone. generated : real is how many times more probable the image is if it was generated. "
+        "No evidence against a person: docs/models.md.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if verdict is not None:
+        ranked = sorted(verdict.items(), key=lambda item: -item[1])[:3]
+        said = ", ".join(f"{source} {probability:.1%}" for source, probability in ranked)
+        about = f"If all {len(asked.answers)} are of one origin, and independent given it"
+        console.print(f"\n{about}: {said}.", highlight=False, soft_wrap=True)
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
@@ -300,6 +372,8 @@ def print_rerun(console: Console, again: Rerun) -> None:
         markup=False,
         soft_wrap=True,
     )
+    for problem in again.problems:
+        console.print(problem, highlight=False, markup=False, soft_wrap=True)
     verdict = "ok: the code gives what the record says" if again.holds else "WRONG: the code does not give this record"
     console.print(verdict, highlight=False)
 
@@ -365,8 +439,14 @@ def _print_method(console: Console, method: Method) -> None:
     for name, parameter in method.card.parameters.items():
         if name not in method.fixed:
             allowed = " | ".join(parameter.choices) or parameter.type
-            table.add_row(name, allowed, str(parameter.default), parameter.meaning)
+            idle = "".join(f"; no effect with {written(case)}" for case in parameter.no_effect_with)
+            table.add_row(name, allowed, str(parameter.default), parameter.meaning + idle)
     console.print(table, highlight=False)
+
+
+def _room(size: int) -> str:
+    """A number of bytes, in megabytes or gigabytes."""
+    return f"{size / 1e9:,.0f} GB" if size >= 1e10 else f"{size / 1e6:,.0f} MB"
 
 
 def _print_dataset(console: Console, card: DatasetCard) -> None:
@@ -387,8 +467,11 @@ def _print_dataset(console: Console, card: DatasetCard) -> None:
         f"{card.images.per_source:,} per source, {reals:,} real and {card.images.manifold:,} manifold reals, "
         f"{card.resolution}x{card.resolution} pixels",
     )
+    facts.add_row(
+        "size", f"{card.total_images:,} images; {_room(card.decoded_bytes)} in the cache, where a run decodes them"
+    )
     console.print(facts, highlight=False)
-    for name, source in card.sources.items():
+    for name, source in card.generators.items():
         facts = _facts()
         for field in ("family", "paper", "code", "checkpoint", "licence", "sample"):
             if value := getattr(source, field):
@@ -440,34 +523,36 @@ def print_diagnosis(console: Console, facts: dict[str, str]) -> None:
 
 def print_checked(console: Console, checked: Sequence[Checked]) -> None:
     """A line per finding."""
+    from gmbench.submissions.check import BRANCH
+
     for of_method in checked:
-        console.print(f"[bold]{of_method.method}[/bold]", highlight=False)
+        console.print(Text(of_method.method, style="bold"), soft_wrap=True)
         for finding in of_method.findings:
             line = f"  {'ok  ' if finding.ok else 'FAIL'}  {finding.check}"
-            console.print(
-                f"{line}: {finding.message}" if finding.message else line, highlight=False, markup=False, soft_wrap=True
-            )
+            console.print(Text(f"{line}: {finding.message}" if finding.message else line), soft_wrap=True)
     wrong = [of_method.method for of_method in checked if not of_method.ok]
     verdict = f"failed: {', '.join(wrong)}" if wrong else "all well"
-    console.print(f"\n{len(checked)} checked, {verdict}", highlight=False)
+    n = sum(of_method.method != BRANCH for of_method in checked)
+    console.print(Text(f"\n{n} checked, {verdict}"), soft_wrap=True)
 
 
-def print_validated(console: Console, validated: Sequence[Validated]) -> None:
-    """A line per record, and one for each thing that is wrong or worth knowing.
+def print_validated(console: Console, validated: Sequence[Validated], quiet: bool = False) -> None:
+    """How many records there are and how many are wrong, then a line per record with what is wrong or worth knowing.
 
-    Of many records, those of which there is nothing to say are counted, a line per row of the leaderboard.
+    Of many records, those of which there is nothing to say are counted, a line per row of the leaderboard. `quiet`:
+    only those that are wrong.
     """
-    quiet = [of_record for of_record in validated if of_record.ok and not of_record.warnings]
-    if len(validated) > MANY:
-        for row, n in Counter(os.path.relpath(Path(of_record.folder).parent) for of_record in quiet).items():
-            console.print(f"ok  {row}: {n}", highlight=False, soft_wrap=True)
+    wrong, warned = (sum(map(bool, said)) for said in zip(*((r.problems, r.warnings) for r in validated), strict=True))
+    about = f", {warned} with warnings, which need nothing of you if the method is not yours" if warned else ""
+    console.print(f"{len(validated)} records, {wrong} wrong{about}", highlight=False, soft_wrap=True)
+    right = [of_record for of_record in validated if of_record.ok and not of_record.warnings]
     for of_record in validated:
-        if of_record in quiet and len(validated) > MANY:
+        if (quiet and of_record.ok) or (of_record in right and len(validated) > MANY):
             continue
         lines = [f"{'ok' if of_record.ok else 'WRONG'}  {os.path.relpath(of_record.folder)}"]
         lines += [f"  {problem}" for problem in of_record.problems]
         lines += [f"  warning: {warning}" for warning in of_record.warnings]
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-    wrong, warned = (sum(map(bool, said)) for said in zip(*((r.problems, r.warnings) for r in validated), strict=True))
-    about = f", {warned} with warnings, which need nothing of you if the method is not yours" if warned else ""
-    console.print(f"\n{len(validated)} records, {wrong} wrong{about}", highlight=False, soft_wrap=True)
+    if len(validated) > MANY and not quiet:
+        for row, n in Counter(os.path.relpath(Path(of_record.folder).parent) for of_record in right).items():
+            console.print(f"ok  {row}: {n}", highlight=False, soft_wrap=True)

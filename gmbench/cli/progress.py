@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 from gmbench.support.progress import Phase, Progress
 
@@ -29,7 +30,8 @@ class ConsoleProgress(Progress):
         """Where it is shown; made where it is used, since a console cannot be sent to a process."""
         from rich.console import Console
 
-        return Console(stderr=True, force_terminal=False if self.plain else None)
+        # It is display alone: where nobody can read it, the work goes on.
+        return Console(file=cast(IO[str], _Forgiving()), force_terminal=False if self.plain else None)
 
     @contextmanager
     def phase(self, description: str, total: int) -> Iterator[Phase]:
@@ -51,6 +53,22 @@ class ConsoleProgress(Progress):
 
     def _named(self, text: str) -> str:
         return f"{self.name}, {text}" if self.name else text
+
+
+class _Forgiving:
+    """Standard error, which may be full or closed."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
 
 
 class _Lines:

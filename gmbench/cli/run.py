@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gmbench.cli.options import (
+    OWN_RESULTS,
     RUN,
     Changes,
     Device,
@@ -16,8 +17,8 @@ from gmbench.cli.options import (
     Json,
     Precision,
     PrecisionName,
-    Repetition,
     Results,
+    Seed,
     app,
     assignments,
     console,
@@ -36,15 +37,15 @@ def run(
     setting: Annotated[
         str, typer.Option(help="How the images reach the method: clean, few-shot-10, laundered, clean-to-laundered.")
     ] = "clean",
-    seed: Repetition = 0,
+    seed: Seed = 0,
     set_: Changes = None,
     device: Device = "auto",
     precision: Precision = PrecisionName.single,
-    out: Results = Path("results"),
+    results: Results = OWN_RESULTS,
     json: Json = False,
 ) -> None:
     """Fit a method on a dataset, attribute the test images, and leave a record of the scores."""
-    _perform(method, dataset, setting, seed, set_, device, precision, out)
+    _perform(method, dataset, setting, seed, set_, device, precision, results)
 
 
 @app.command(rich_help_panel=RUN)
@@ -52,17 +53,17 @@ def transfer(
     method: Annotated[str, typer.Option(help="Slug of a method, or a path to its folder.")],
     train: Annotated[str, typer.Option(help="The dataset to fit on.")],
     test: Annotated[str, typer.Option(help="The dataset to attribute the test images of.")],
-    seed: Repetition = 0,
+    seed: Seed = 0,
     set_: Changes = None,
     device: Device = "auto",
     precision: Precision = PrecisionName.single,
-    out: Results = Path("results"),
+    results: Results = OWN_RESULTS,
     json: Json = False,
 ) -> None:
     """Fit a method on one dataset and attribute another one's test images, over the sources that both have."""
     from gmbench.protocol.settings import TRANSFER
 
-    _perform(method, train, TRANSFER + test, seed, set_, device, precision, out)
+    _perform(method, train, TRANSFER + test, seed, set_, device, precision, results)
 
 
 @app.command(rich_help_panel=RUN)
@@ -75,11 +76,11 @@ def sweep(
             help="Settings, separated by commas (to-DATASET is transfer to it), or all of the leaderboard but transfer."
         ),
     ] = "all",
-    seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, 2, …")] = 3,
     device: Device = "auto",
     precision: Precision = PrecisionName.single,
     jobs: Jobs = 1,
-    out: Results = Path("results"),
+    results: Results = OWN_RESULTS,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -104,10 +105,10 @@ def sweep(
     where = resolve_device(device)
     runs = list(matrix(chosen_methods, chosen_datasets, chosen_settings, seeds, where, precision.value))
     if dry_run:
-        planned = plan(runs, out)
+        planned = plan(runs, results)
         emit({"runs": planned}, lambda console: print_planned(console, planned))
         return
-    swept = perform_all(runs, out, progress(), jobs)
+    swept = perform_all(runs, results, progress(), jobs)
     emit(swept, lambda console: print_swept(console, swept))
     if swept.failed:
         raise typer.Exit(1)
@@ -124,12 +125,15 @@ def evaluate(
     FDR and NMI need features; where these are no longer in the cache, both stay as they are.
     """
     from gmbench.cli.printing import print_evaluation, print_evaluations
+    from gmbench.records.integrity import check_test_images, found_of
     from gmbench.records.scoring import evaluate as evaluate_record
-    from gmbench.records.store import record_folders, replace_scores
+    from gmbench.records.store import read_record, record_folders, replace_scores
     from gmbench.support.digests import evaluator_sha256
 
     bar = progress()
-    evaluations = {folder: evaluate_record(folder, bar) for path in paths for folder in record_folders(path)}
+    folders = [folder for path in paths for folder in record_folders(path)]
+    check_test_images([found_of(folder, read_record(folder)) for folder in folders])
+    evaluations = {folder: evaluate_record(folder, bar) for folder in folders}
     emit(
         [
             {
@@ -163,7 +167,7 @@ def _perform(
     set_: list[str] | None,
     device: str,
     precision: PrecisionName,
-    out: Path,
+    results: Path,
 ) -> None:
     from gmbench.data.cards import find_dataset
     from gmbench.protocol.settings import find_setting
@@ -173,11 +177,15 @@ def _perform(
     found_method.parameters(given)
     find_setting(setting)
 
+    from gmbench.support.processes import watched
+
+    is_over = watched()
     from gmbench.cli.printing import print_outcome
     from gmbench.runs.runner import Run, perform
     from gmbench.support.device import resolve_device
 
     asked = Run(found_method, card, setting, seed, given, resolve_device(device), precision.value)
-    outcome = perform(asked, out, progress())
+    outcome = perform(asked, results, progress())
     document = {"folder": outcome.folder, "was_there": outcome.was_there, "record": outcome.record}
     emit(document, lambda console: print_outcome(console, outcome))
+    is_over()

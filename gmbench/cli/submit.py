@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from gmbench.cli.options import (
+    BOARD_RESULTS,
     SUBMIT,
     Device,
     DryRun,
     Jobs,
     Json,
+    Results,
     app,
     console,
     emit,
@@ -49,11 +51,14 @@ def check(
 ) -> None:
     """Check whether methods are fit to be proposed. Exit code 1 if one is not."""
     from gmbench.cli.printing import print_checked
-    from gmbench.submissions.check import changed_methods
+    from gmbench.submissions.branch import Branch
+    from gmbench.submissions.check import BRANCH, Checked
     from gmbench.submissions.check import check as check_method
 
-    chosen = names or changed_methods(against)
-    checked = [of_method for name in chosen for of_method in check_method(name, progress())]
+    branch = None if names else Branch(against)
+    checked = [] if branch is None else [Checked(method=BRANCH, findings=branch.findings())]
+    for name in names or ([] if branch is None else branch.methods):
+        checked += check_method(name, progress())
     emit(checked, lambda console: print_checked(console, checked))
     if not all(of_method.ok for of_method in checked):
         raise typer.Exit(1)
@@ -63,18 +68,18 @@ def check(
 def submit(
     method: Annotated[str, typer.Argument(help="Slug of a method, or a path to its folder.")],
     datasets: Annotated[str, typer.Option(help="Slugs, separated by commas, or all embedded ones.")] = "all",
-    seeds: Annotated[int, typer.Option(min=1, help="How many repetitions.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, 2, …")] = 3,
     device: Device = "auto",
     jobs: Jobs = 1,
     dry_run: DryRun = False,
     allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Also with code that is in no commit.")] = False,
-    folder: Annotated[Path, typer.Option(help="Holds results/ and gets the pages.")] = Path("leaderboards"),
+    results: Results = BOARD_RESULTS,
     predictions: Annotated[
         Path | None, typer.Option(help="A parquet file of probabilities, of a method without published code.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="With --predictions: what they are of.")] = None,
     setting: Annotated[str, typer.Option(help="With --predictions: how the images reached the method.")] = "clean",
-    seed: Annotated[int, typer.Option(min=0, help="With --predictions: which repetition.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="With --predictions: of which seed.")] = 0,
 ) -> None:
     """Run what the leaderboard needs of a method, and rebuild the pages. Exit code 1 if a run failed."""
     from gmbench.data.cards import dataset_cards, find_dataset
@@ -85,7 +90,6 @@ def submit(
     found = find_method(method)
 
     from gmbench.cli.printing import print_planned, print_submitted
-    from gmbench.leaderboard.pages import RESULTS
     from gmbench.runs.sweep import plan
     from gmbench.submissions.predictions import submit_predictions
     from gmbench.submissions.submit import runs_of
@@ -94,16 +98,16 @@ def submit(
 
     if predictions is not None:
         submitted = submit_predictions(
-            found, predictions, find_dataset(str(dataset)), setting, seed, folder, progress()
+            found, predictions, find_dataset(str(dataset)), setting, seed, results, progress()
         )
     else:
         embedded = [card.slug for card in dataset_cards().values() if card.embedded]
         cards = [find_dataset(slug) for slug in names("--datasets", datasets, embedded)]
         if dry_run:
-            planned = plan(runs_of(found, cards, seeds, resolve_device(device)), folder / RESULTS)
+            planned = plan(runs_of(found, cards, seeds, resolve_device(device)), results)
             print_planned(console(), planned)
             return
-        submitted = submit_runs(found, cards, seeds, resolve_device(device), folder, progress(), jobs, allow_dirty)
+        submitted = submit_runs(found, cards, seeds, resolve_device(device), results, progress(), jobs, allow_dirty)
     print_submitted(console(), found, submitted)
     if submitted.swept.failed:
         raise typer.Exit(1)
@@ -117,6 +121,7 @@ def validate(
     rerun: Annotated[
         bool, typer.Option("--rerun", help="Run one of them again, chosen at random, and compare.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show only records that are wrong.")] = False,
     device: Annotated[str, typer.Option(help="With --rerun: auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: Json = False,
 ) -> None:
@@ -124,13 +129,13 @@ def validate(
     from gmbench.cli.printing import print_validated
     from gmbench.submissions.validate import validate as validate_records
 
-    validated = validate_records(paths or [Path("leaderboards/results")])
+    validated = validate_records(paths or [BOARD_RESULTS])
     ok = all(of_record.ok for of_record in validated)
     if not rerun or not ok:
-        emit({"records": validated}, lambda console: print_validated(console, validated))
+        emit({"records": validated}, lambda console: print_validated(console, validated, quiet))
         raise typer.Exit(0 if ok else 1)
     if not json:
-        print_validated(console(), validated)
+        print_validated(console(), validated, quiet)
 
     from gmbench.cli.printing import print_rerun
     from gmbench.runs.reproduce import choose

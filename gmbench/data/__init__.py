@@ -1,1 +1,4 @@
-"""Datasets: cards, roles, loading."""
+"""Datasets: cards, where they are, loading, import.
+
+Which of their images reach a method is in `protocol`; making images, real or generated, in `building`.
+"""

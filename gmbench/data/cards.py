@@ -124,7 +124,7 @@ class Plan(Strict):
 
 
 class DatasetCard(Strict):
-    """What a dataset is: its real images, its sources, its size, where it is kept, and its encoders' files.
+    """What a dataset is: its real images, its generators, its size, where it is kept, and its encoders' files.
 
     `revision`: the commit of its repository on the Hub, once it is published there. `building`: the edition that
     `gmbench build` makes, and `siblings` the sources of role `unknown` that come with it.
@@ -137,7 +137,7 @@ class DatasetCard(Strict):
     licence: str
     real: RealImages
     images: Counts
-    sources: dict[str, Source]
+    generators: dict[str, Source]
     embedded: bool = False
     revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
     encoders: dict[Literal["sl", "ssl"], str] = {}
@@ -152,16 +152,21 @@ class DatasetCard(Strict):
         return self.building or Plan(edition=1, roles=shares, manifold=self.images.manifold)
 
     @property
-    def classes(self) -> tuple[str, ...]:
+    def sources(self) -> tuple[str, ...]:
         """Names of all sources, `real` first: the order of labels and of probability columns."""
-        return (REAL, *self.sources)
+        return (REAL, *self.generators)
 
     @property
     def total_images(self) -> int:
         """How many images it has in all, the manifold's included."""
         return self.images.manifold + sum(
-            self.images.by_source.get(name, self.images.per_source) for name in self.classes
+            self.images.by_source.get(name, self.images.per_source) for name in self.sources
         )
+
+    @property
+    def decoded_bytes(self) -> int:
+        """How much room its pixels take in the cache, where a run decodes them."""
+        return 3 * self.resolution**2 * self.total_images
 
     @property
     def folder(self) -> Path:
@@ -178,8 +183,8 @@ class DatasetCard(Strict):
         most = max(counts.values())
         others = {name: n for name, n in counts.items() if n != most}
         images = Counts(per_source=most, manifold=manifold, by_source=others)
-        sources = {name: source for name, source in self.sources.items() if name in counts}
-        return self.model_copy(update={"images": images, "sources": sources})
+        generators = {name: source for name, source in self.generators.items() if name in counts}
+        return self.model_copy(update={"images": images, "generators": generators})
 
 
 def read_card(path: Path) -> DatasetCard:

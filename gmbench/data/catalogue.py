@@ -6,12 +6,8 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gmbench.errors import NotFoundError
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def load_dataset(
     roles: dict[str, ImageSet] = {}
     seen: dict[str, str] = {}
     for role in ROLES:
-        expected = {REAL} if role == "manifold" else set(card.classes)
+        expected = {REAL} if role == "manifold" else set(card.sources)
         if manifest.test_only and role in ("train", "val"):
             expected = set()
         ids, sources = _described(folder, manifest, role, expected)
@@ -74,10 +74,10 @@ def load_dataset(
                 raise DataError(f"{folder}: image {id} is in role {seen[id]} and again in {role}; it must be in one.")
             seen[id] = role
         pixels = decoded_pixels(folder, manifest, role, card.resolution, cache, progress)
-        label_of = {source: label for label, source in enumerate(card.classes)}
+        label_of = {source: label for label, source in enumerate(card.sources)}
         labels = np.array([label_of[source] for source in sources], dtype=np.int64)
         origin = f"{card.slug}@{manifest.revision}"
-        roles[role] = ImageSet.of(pixels, ids.astype(str), card.classes, labels, origin)
+        roles[role] = ImageSet.of(pixels, ids.astype(str), card.sources, labels, origin)
 
     digest = roles_sha256(seen.items())
     if digest != manifest.roles_sha256:

@@ -165,10 +165,13 @@ def available_folder(card: DatasetCard, progress: Progress) -> Path:
     if (folder := state_of(card).folder) is not None:
         return folder
     if card.revision is None and not os.environ.get(NAMESPACE):
+        sampled = next((name for name, source in card.generators.items() if source.pipeline), None)
+        sample = f"sample sources (such as: gmbench data sample {card.slug} --source {sampled} -n 1000 --out DIR), "
         raise UnavailableError(
             f"{card.slug} is not here and not published. Import images that you have (gmbench data import {card.slug} "
-            f"--from DIR), sample its sources (gmbench data sample {card.slug}), or name an account of the Hub "
-            f"that has it ({NAMESPACE}=NAME; if it is private, log in with: hf auth login)."
+            f"--from DIR), {sample if sampled else ''}or name an account of the Hub that has it ({NAMESPACE}=NAME; if "
+            f"it is private, log in with: hf auth login). Whole, it is {card.total_images:,} images, "
+            f"{card.decoded_bytes / 1e9:,.0f} GB once they are decoded."
         )
     from gmbench.data.hub import pull_dataset
 

@@ -35,7 +35,7 @@ def state_of(card: DatasetCard) -> State:
     Raises:
         DataError: a dataset is here and its manifest is damaged.
     """
-    every = tuple(card.sources)
+    every = card.sources
     if card.embedded:
         return State("embedded", card.folder, every)
     if (folder := local_folder(card)) is not None:
@@ -80,6 +80,6 @@ def cached_folder(card: DatasetCard) -> Path | None:
 
 
 def present_sources(card: DatasetCard, folder: Path) -> tuple[str, ...]:
-    """The generative models that a folder has images of, in the card's order."""
+    """The sources that a folder has images of, in the card's order."""
     there = read_manifest(folder).sources
     return tuple(name for name in card.sources if not there or name in there)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from gmbench.data.cards import ROLES, DatasetCard
 from gmbench.errors import DataError
@@ -41,6 +41,15 @@ class Manifest(Strict):
     test_only: bool = False
     history: dict[str, dict[str, dict[str, int]]] = {}
     provenance: dict[str, Any] = {}
+
+    @field_validator("files", "encoders")
+    @classmethod
+    def _is_inside(cls, paths: dict[str, Any]) -> dict[str, Any]:
+        """No file of a dataset is outside of its folder."""
+        for path in paths:
+            if path.startswith(("/", "\\")) or ".." in PurePosixPath(path).parts or ":" in path:
+                raise ValueError(f"'{path}' is not a path in the dataset's folder")
+        return paths
 
     @property
     def sha256(self) -> dict[str, str]:
@@ -88,7 +97,7 @@ def stored_card(card: DatasetCard, manifest: Manifest) -> DatasetCard:
     """
     if not manifest.sources:
         return card
-    if strangers := set(manifest.sources) - set(card.classes):
+    if strangers := set(manifest.sources) - set(card.sources):
         raise DataError(f"the {MANIFEST} of {card.slug} has a source '{min(strangers)}' that its card does not know.")
     manifold = sum(manifest.files[name].rows for name in role_files(manifest, "manifold"))
     return card.with_sources(manifest.sources, manifold)
@@ -120,7 +129,10 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
+        return Manifest(**content)
     except FileNotFoundError as error:
         raise DataError(f"{folder} holds no dataset: {MANIFEST} is missing.") from error
     except (OSError, ValueError, TypeError, RecursionError) as error:

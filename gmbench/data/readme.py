@@ -44,9 +44,9 @@ def import_readme(stored: DatasetCard, card: DatasetCard, manifest: Manifest) ->
     """
     rows = "\n".join(
         f"| `{name}` | {source.family} | {source.paper} | {source.licence or UNKNOWN} | {manifest.sources[name]:,} |"
-        for name, source in stored.sources.items()
+        for name, source in stored.generators.items()
     )
-    missing = ", ".join(f"`{name}`" for name in card.sources if name not in stored.sources)
+    missing = ", ".join(f"`{name}`" for name in card.generators if name not in stored.generators)
     size = f"{stored.resolution}x{stored.resolution}"
     licence = {"license": "other", "license_name": json.dumps(stored.licence)}
     return f"""{hub_metadata(stored.title, licence, "data/{role}-*")}# {stored.title}

@@ -9,6 +9,7 @@ compare it only between methods on the same n, and read d beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
 from typing import NamedTuple
@@ -20,6 +21,10 @@ from gmbench.support.threads import side_by_side
 
 CLOSE_ENOUGH = 1e-10
 """So far, relative to itself, a nuclear norm may be off before it is computed the longer way."""
+
+ROUNDING = 1e-6
+FEWEST = 4
+"""Images of each source without which there is no FDR: two in each half."""
 
 
 class FDR(Strict):
@@ -49,6 +54,20 @@ class FDR(Strict):
         """
         return self.n <= self.d
 
+    @property
+    def contradiction(self) -> str | None:
+        """Why no halvings can give these figures; None if some can.
+
+        The quotient of two means lies between the smallest and the largest quotient, and no number is further from the
+        mean of h numbers than their deviation times (h - 1) / sqrt(h).
+        """
+        if min(self.n, self.d, self.halvings) < 1 or self.within <= 0:
+            return "fdr has no images, features or halvings, or nothing within sources"
+        furthest = self.sd * (self.halvings - 1) / self.halvings**0.5
+        if abs(self.between / self.within - self.ratio) > furthest + ROUNDING * max(1.0, self.ratio):
+            return f"fdr.ratio is {self.ratio:.6g} ± {self.sd:.3g}, which between and within cannot give"
+        return None
+
 
 class _Gaussian(NamedTuple):
     """The Gaussian fitted to a sample: mean (d,), a root (at most d rows, d) with covariance root^T root, its trace."""
@@ -67,6 +86,16 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     return _distance(_fit(first), _fit(second))
 
 
+def too_few(labels: np.ndarray, sources: Sequence[str]) -> str | None:
+    """Why there is no FDR of images with these labels (n,) into `sources`; None if each source has enough."""
+    counts = np.bincount(labels, minlength=len(sources))
+    small = [f"{name} has {n}" for name, n in zip(sources, counts, strict=True) if n < FEWEST]
+    if not small:
+        return None
+    some = ", ".join(small[:4]) + (f" and {len(small) - 4} sources have fewer too" if len(small) > 4 else "")
+    return f"FDR needs {FEWEST} test images of each source, {some}"
+
+
 def frechet_distance_ratio(features: np.ndarray, labels: np.ndarray, halvings: int = 10, seed: int = 0) -> FDR:
     """FDR of features (n, d) with source labels (n,): every source is cut into two random halves of the same size.
 
@@ -76,8 +105,8 @@ def frechet_distance_ratio(features: np.ndarray, labels: np.ndarray, halvings: i
     """
     features = np.asarray(features, dtype=np.float64)
     sources, counts = np.unique(labels, return_counts=True)
-    if len(sources) < 2 or counts.min() < 4:
-        raise ValueError("FDR needs at least two sources with at least four images each")
+    if len(sources) < 2 or counts.min() < FEWEST:
+        raise ValueError(f"FDR needs at least two sources with at least {FEWEST} images each")
     half = int(counts.min()) // 2
     random = np.random.default_rng(seed)
     rows_of = [np.flatnonzero(labels == source) for source in sources]

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
 STATISTICS = {"mean colour": slice(0, 3), "file size": slice(3, 4), "grey histogram": slice(4, 12)}
 
 

@@ -1,4 +1,7 @@
-"""The generative models that gmbench trains itself, one file each. What they are is in `gmbench.data.catalogue`."""
+"""The generative models that gmbench trains itself, one file each, and how they are trained and sampled.
+
+What they are, in words, is in `gmbench.data.catalogue`; datasets made of their images are in `building`.
+"""
 
 from __future__ import annotations
 

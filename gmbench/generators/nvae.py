@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gmbench.generators.generator import Generator, step
+from gmbench.generators.generator import Generator, set_rate, step
 
 # Given the index of a group, the state (n, c, h, w) and the prior's mean and log scale: the group's latents.
 Draw = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -232,7 +232,11 @@ class LogisticMixture:
 
 
 class NVAE(Generator):
-    """Deep hierarchical variational autoencoder. The divergence's weight grows over the first `warmup` steps."""
+    """Deep hierarchical variational autoencoder.
+
+    The divergence's weight grows over the first `warmup` steps, the learning rate over the first `rate_warmup`: from
+    the full rate at once, training on photographs diverged.
+    """
 
     sampling_parts = ("average",)
     weight: Tensor
@@ -253,8 +257,10 @@ class NVAE(Generator):
         balancing: bool = False,
         ema_decay: float = 0.998,
         learning_rate: float = 1e-2,
+        rate_warmup: int = 1000,
     ) -> None:
         super().__init__()
+        self.learning_rate, self.rate_warmup = learning_rate, rate_warmup
         self.size, self.channels, self.components = size, channels, components
         self.temperature, self.warmup, self.balancing, self.ema_decay = temperature, warmup, balancing, ema_decay
         widths = [width * 2**level for level in range(size.bit_length() - 2)]
@@ -295,6 +301,7 @@ class NVAE(Generator):
 
     def prepare(self, number: int) -> None:
         self.weight.fill_(min(1.0, number / self.warmup))
+        set_rate(self._optimizers["adamax"], self.learning_rate * min(1.0, number / self.rate_warmup))
 
     def train_step(self, real: Tensor, number: int) -> dict[str, Tensor]:
         reconstruction, divergences = self(real)

@@ -63,6 +63,8 @@ Badges:
 - **cpu**, **gpu**: where it ran.
 - **dirty tree**: the code had changes that are in no commit. **no commit**: it ran outside a checkout; only the digests
   in the record tell which code it was.
+- **not converged**: nobody has shown that the network's training is long enough, or twice the epochs did bring a point
+  of validation accuracy or more: the method may be better than its row.
 - **predictions only, not re-run**: the method is not published. Its authors handed in probabilities, which are scored
   here; nobody can check how they came about, and without features there is no FDR.
 
@@ -167,6 +169,8 @@ def badges(entry: Entry) -> list[str]:
         found += [badge for key, badge in WEIGHTS.items() if key in record.training] or ["scratch"]
     found += ["cpu" if record.identity.device == "cpu" else "gpu" for record in entry.records]
     found += [record.identity.precision for record in entry.records if record.identity.precision != "32-true"]
+    if any(record.converged is False for record in entry.records):
+        found.append("not converged")
     if any(record.environment.git_dirty for record in entry.records):
         found.append("dirty tree")
     if any(record.environment.git_commit is None for record in entry.records):

@@ -41,7 +41,7 @@ def datasets_page(cards: Sequence[DatasetCard]) -> str:
         [
             f"`{card.slug}`",
             f"{card.resolution}x{card.resolution}",
-            len(card.classes),
+            len(card.sources),
             f"{card.images.per_source:,}",
             f"{card.images.manifold:,}",
             _where(card),
@@ -75,7 +75,7 @@ def _revision(card: DatasetCard) -> str:
 def _sources(card: DatasetCard) -> str:
     rows = [["real", 1, f"{card.real.title} ({card.real.licence})"]]
     for family in FAMILIES:
-        titles = [source.title for source in card.sources.values() if source.family == family]
+        titles = [source.title for source in card.generators.values() if source.family == family]
         if titles or family != UNKNOWN:
             rows.append([family, len(titles), ", ".join(titles) or MISSING])
     return table(["Family", "Sources", "Which"], rows, left=["Which"])

@@ -77,8 +77,13 @@ def bold(text: str, is_bold: bool = True) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """Names as code, with commas and a last `and`."""
-    quoted = [f"`{name}`" for name in names]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+    return joined(f"`{name}`" for name in names)
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Parts of a sentence with commas and a last `and`."""
+    *others, last = parts
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def commands(entries: Iterable[Entry]) -> str:

@@ -56,13 +56,13 @@ def nmi_page(entries: Sequence[Entry]) -> str:
 
 
 def gaps(entry: Entry) -> dict[str, np.ndarray]:
-    """By design choice, how far NMI lies above the null in each repetition."""
+    """By design choice, how far NMI lies above the null in each seed."""
     found = [record.scores.nmi for record in entry.records]
     return {choice: np.array([of_seed[choice].nmi - of_seed[choice].null for of_seed in found]) for choice in found[0]}
 
 
 def is_above(gap: np.ndarray) -> bool:
-    """Whether a gap (repetitions,) is larger on average than its standard deviation; never of one repetition."""
+    """Whether a gap (seeds,) is larger on average than its standard deviation; never of one seed."""
     return len(gap) > 1 and bool(gap.mean() > gap.std(ddof=1))
 
 

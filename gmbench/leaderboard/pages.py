@@ -20,69 +20,72 @@ from gmbench.leaderboard.transfer import transfer_page
 from gmbench.protocol.settings import SETTINGS
 from gmbench.records.kept import Kept, versions
 from gmbench.records.rows import read_entries
+from gmbench.records.store import refuse_links
 from gmbench.registry import methods
 from gmbench.support.cache import Cache
 from gmbench.support.digests import HOME
 from gmbench.support.files import sha256_file, write_text
 
-RESULTS = "results"
 
-
-def write_pages(folder: Path) -> list[Path]:
-    """Rebuilds every page in `folder` from its `results/`; all records are read before anything is written.
+def write_pages(results: Path, folder: Path) -> list[Path]:
+    """Rebuilds every page in `folder` from the records below `results`, which are all read before anything is written.
 
     Raises:
         RecordError: a record is damaged or at odds with its predictions.
     """
-    pages = build_pages(folder)
+    pages = build_pages(results)
     for name, text in pages.items():
         write_text(folder / name, text)
     return [folder / name for name in pages]
 
 
-def stale_pages(folder: Path) -> list[Path]:
-    """Pages in `folder` that are missing or differ from what its `results/` give; writes nothing.
+def stale_pages(results: Path, folder: Path) -> list[Path]:
+    """Pages in `folder` that are missing or differ from what the records below `results` give; writes nothing.
 
     Raises:
         RecordError: a record is damaged or at odds with its predictions.
     """
-    return list(_stale(folder))
+    return list(_stale(results, folder))
 
 
-def update_pages(folder: Path) -> list[Path]:
+def update_pages(results: Path, folder: Path) -> list[Path]:
     """Writes the stale pages in `folder`, and returns them; the others are left alone.
 
     Raises:
         RecordError: a record is damaged or at odds with its predictions.
     """
-    stale = _stale(folder)
+    stale = _stale(results, folder)
     for path, text in stale.items():
         write_text(path, text)
     return list(stale)
 
 
-def _stale(folder: Path) -> dict[Path, str]:
-    pages = {folder / name: text for name, text in build_pages(folder).items()}
-    return {path: text for path, text in pages.items() if not path.is_file() or path.read_bytes() != text.encode()}
+def _stale(results: Path, folder: Path) -> dict[Path, str]:
+    pages = {folder / name: text for name, text in build_pages(results).items()}
+    return {
+        path: text
+        for path, text in pages.items()
+        if path.is_symlink() or not path.is_file() or path.read_bytes() != text.encode()
+    }
 
 
-def build_pages(folder: Path) -> dict[str, str]:
-    """Every page as markdown, by its file's name, from the records in `results/` of `folder`.
+def build_pages(results: Path) -> dict[str, str]:
+    """Every page as markdown, by its file's name, from the records below `results`.
 
     The pages of the very same records, cards and code are not built again; of a board with some other records, scores
     and tests that have stayed the same are not computed again. What is kept can be deleted at any time.
 
     Raises:
-        RecordError: a record is damaged or at odds with its predictions.
+        RecordError: a record is damaged or at odds with its predictions, or there is a link among them.
     """
-    results = folder / RESULTS
-    parts = {"records": _contents(results.glob("*/*/*/*/*"), results), **_decided_by()}
+    refuse_links(results)
+    parts = {"records": _contents(results.rglob("*"), results), **_decided_by()}
     return Cache().json("pages", lambda: _built(results), **parts)
 
 
 def _built(results: Path) -> dict[str, str]:
     kept = Kept.of_board(results)
-    entries = [entry for entry in read_entries(results, kept) if _is_shown(entry.setting)]
+    entries = [entry for entry in read_entries(results, kept=kept) if _is_shown(entry.setting)]
     for entry in entries:
         if any(record.of_object for record in entry.records):
             raise RecordError(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gmbench.leaderboard.errata import errata, true_averages
 from gmbench.leaderboard.markdown import MISSING, WRITTEN_BY, mean_and_sd, page, percent, table
 from gmbench.records.rows import Entry
 
@@ -30,7 +31,7 @@ ABOUT = """\
 
 ## Errata
 
-Found by reading the paper beside its tables and its released code:
+What the text says, beside what the tables say (computed from them) and the released code does:
 
 {errata}
 """
@@ -39,9 +40,9 @@ Found by reading the paper beside its tables and its released code:
 def paper_page(entries: Sequence[Entry]) -> str:
     """The page as markdown."""
     paper = json.loads(FIGURES.read_text(encoding="utf-8"))
-    errata = "\n".join(f"- {erratum}" for erratum in paper["errata"])
+    found = "\n".join(f"- {erratum}" for erratum in errata(paper))
     return page(
-        ABOUT.format(source=paper["source"], written_by=WRITTEN_BY, errata=errata),
+        ABOUT.format(source=paper["source"], written_by=WRITTEN_BY, errata=found),
         _attribution(paper["table2_attribution"], entries),
         _transfer(paper["table4_transfer_accuracy"], entries),
         _nmi(paper["table5_nmi"], entries),
@@ -83,7 +84,8 @@ def _transfer(published: dict[str, dict[str, float]], entries: Sequence[Entry]) 
 
 
 def _nmi(published: dict[str, Any], entries: Sequence[Entry]) -> str:
-    choices = list(published["true_average"])
+    true = true_averages(published)
+    choices = list(true)
     rows = []
     for method, values in published["values"].items():
         rows.append([f"`{method}`", "paper", *(f"{values[choice]:.3f}" for choice in choices)])
@@ -92,7 +94,7 @@ def _nmi(published: dict[str, Any], entries: Sequence[Entry]) -> str:
             for entry in entries
             if entry.name == method and entry.setting == "clean" and entry.records[0].scores.nmi
         ]
-    for name, average in (("printed", published["printed_average"]), ("true", published["true_average"])):
+    for name, average in (("printed", published["printed_average"]), ("true", true)):
         rows.append([f"average, {name}", "paper", *(f"{average[choice]:.3f}" for choice in choices)])
     headers = ["Features", "Where", *(f"{choice.replace('_', ' ')} ↑" for choice in choices)]
     return (

@@ -101,7 +101,7 @@ def _ranks(entries: list[Entry]) -> str:
     scores: dict[str, dict[tuple[str, int], float]] = {}
     for entry in entries:
         for record, accuracy in zip(entry.records, entry.accuracies, strict=True):
-            scores.setdefault(entry.name, {})[entry.dataset, record.identity.repetition] = float(accuracy)
+            scores.setdefault(entry.name, {})[entry.dataset, record.identity.seed] = float(accuracy)
     names, blocks = _complete(scores)
     if len(names) < FEWEST_METHODS or len(blocks) < FEWEST_BLOCKS:
         return f"Too few records: this needs {FEWEST_METHODS} methods with {FEWEST_BLOCKS} datasets or seeds in common."

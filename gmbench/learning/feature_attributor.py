@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.base import BaseEstimator, clone
 
 from gmbench.attributor import Attributor, RunContext
 from gmbench.data.images import ImageSet
+from gmbench.learning.estimators import estimator_of, state_of
 
 
 class FeatureAttributor(Attributor):
@@ -30,16 +32,16 @@ class FeatureAttributor(Attributor):
         """uint8 (n, height, width, 3) to float (n, d)."""
 
     @abstractmethod
-    def candidates(self, seed: int) -> list[BaseEstimator]:
+    def candidates(self, random_state: int) -> list[BaseEstimator]:
         """Unfitted classifiers to choose from, pipelines if features are to be scaled."""
 
     def fit(self, train: ImageSet, val: ImageSet, context: RunContext) -> Self:
         self.size_ = train.size
         x_train = self._all_features(train, context)
         x_val = self._all_features(val, context)
-        candidates = self.candidates(context.seed)
+        candidates = self.candidates(context.random_state)
         best = -1.0
-        for candidate in context.progress.track(candidates, "fitting", len(candidates)):
+        for candidate in context.progress.track(candidates, "fitting classifiers", len(candidates)):
             fitted = clone(candidate).fit(x_train, train.labels)
             score = float(np.mean(fitted.predict(x_val) == val.labels))
             if score > best:
@@ -70,8 +72,15 @@ class FeatureAttributor(Attributor):
             x = transform.transform(x)
         return x.astype(np.float32)
 
+    def state(self) -> dict[str, Any]:
+        return {"size": self.size_, "classifier": state_of(self.classifier_)}
+
+    def restore(self, state: Mapping[str, Any], sources: tuple[str, ...], context: RunContext) -> Self:
+        self.size_, self.classifier_ = state["size"], estimator_of(state["classifier"])
+        return self
+
     def _all_features(self, images: ImageSet, context: RunContext | None = None) -> np.ndarray:
         batches = images.require(self.size_).batches()
         if context is not None:
-            batches = context.progress.track(batches, "embedding", -(-len(images) // 256))
+            batches = context.progress.track(batches, f"features of {len(images):,} images", -(-len(images) // 256))
         return np.concatenate([self.features(batch) for batch in batches])

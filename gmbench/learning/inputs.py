@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gmbench.data.images import ImageSet
 from gmbench.manifold.rgb import RGB
+from gmbench.manifold.space import Space
 from gmbench.networks.resnet import channel_moments
 from gmbench.support.cache import Cache
 from gmbench.support.digests import harness_sha256
@@ -36,8 +37,22 @@ class Pixels:
         return RGB().embed(self.images.pixels(rows))
 
 
+class Embedded:
+    """Images in an embedding space."""
+
+    def __init__(self, images: ImageSet, space: Space) -> None:
+        self.images, self.space = images, space
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rows: np.ndarray) -> np.ndarray:
+        """float32 (len(rows), channels, height, width) or (len(rows), d), as the space gives."""
+        return self.space.embed(self.images.pixels(rows))
+
+
 class Vectors:
-    """Vectors that are kept because they take long to compute: float32 (n, d)."""
+    """Vectors, or maps, that are kept because they take long to compute: float32 (n, ...)."""
 
     def __init__(self, vectors: np.ndarray) -> None:
         self.vectors = vectors
@@ -47,23 +62,23 @@ class Vectors:
         """The vectors of `inputs`, computed once and read from the disk since.
 
         Args:
-            inputs: give float32 (len(rows), d).
+            inputs: give float32 (len(rows), ...).
             parts: what decides them besides the code, as JSON values.
         """
-        width = inputs.batch(np.arange(1)).shape[1]
+        shape = (len(inputs), *inputs.batch(np.arange(1)).shape[1:])
         rows = np.array_split(np.arange(len(inputs)), -(-len(inputs) // BATCH))
 
         def batches() -> Iterator[np.ndarray]:
-            return (inputs.batch(some) for some in progress.track(rows, "vectors", len(rows)))
+            return (inputs.batch(some) for some in progress.track(rows, f"inputs of {len(inputs):,} images", len(rows)))
 
         code = [harness_sha256(), sha256_file(Path(inspect.getfile(type(inputs))))]
-        return cls(cache.mapped("vectors", (len(inputs), width), batches, np.float32, code=code, **parts))
+        return cls(cache.mapped("vectors", shape, batches, np.float32, code=code, **parts))
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def batch(self, rows: np.ndarray) -> np.ndarray:
-        """float32 (len(rows), d)."""
+        """float32 (len(rows), ...)."""
         return np.asarray(self.vectors[rows])
 
 

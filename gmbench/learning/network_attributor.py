@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import nn
 
 from gmbench.attributor import Attributor, RunContext
 from gmbench.data.images import ImageSet
+from gmbench.errors import DataError
 from gmbench.learning.inputs import Inputs
 from gmbench.learning.training import TrainingOptions, apply_network, train_classifier
 from gmbench.networks.attribution import FeatureNetwork
+from gmbench.networks.pretrained import random_weights
+
+PLAIN = (np.ndarray, np.generic, bool, int, float, str, list, tuple)
 
 
 class NetworkAttributor(Attributor):
@@ -53,7 +59,7 @@ class NetworkAttributor(Attributor):
         assert val.labels is not None
         self.device_, self.size_ = context.device, train.size
         inputs, val_inputs = self.training_inputs(train.require(self.size_)), self.inputs(val.require(self.size_))
-        torch.manual_seed(context.seed)
+        torch.manual_seed(context.random_state)
         self.network_ = self.new_network(train, inputs).to(context.device)
         options = self.training_options()
         result = train_classifier(self.network_, inputs, train.labels, val_inputs, val.labels, options, context)
@@ -84,5 +90,52 @@ class NetworkAttributor(Attributor):
         began_from = getattr(self.network_, "weights_sha256", None)
         return self.training_ | ({"weights_sha256": began_from} if began_from else {})
 
+    def state(self) -> dict[str, Any]:
+        """Network, size, and what else was learned under names that end in an underscore, if it is arrays or values."""
+        known = {"device_", "network_", "training_", "size_"}
+        plain = {
+            name: value
+            for name, value in vars(self).items()
+            if name.endswith("_") and name not in known and isinstance(value, PLAIN)
+        }
+        return {"size": self.size_, "plain": plain, "network": network_state(self.network_)}
+
+    def restore(self, state: Mapping[str, Any], sources: tuple[str, ...], context: RunContext) -> Self:
+        """The network is made anew, for blank images of the training images' size, and given its weights."""
+        self.device_, self.size_, self.training_ = context.device, state["size"], {}
+        vars(self).update(state["plain"])
+        blank = blank_images(self.size_, sources)
+        with random_weights():
+            self.network_ = self.new_network(blank, self.inputs(blank)).to(context.device)
+        load_network_state(self.network_, state["network"])
+        self.network_.eval()
+        return self
+
     def _asked(self, images: ImageSet) -> Inputs:
         return self.inputs(images.require(self.size_))
+
+
+def network_state(network: nn.Module) -> dict[str, Any]:
+    """Weights and buffers of a network by name, and the published weights that it began from."""
+    weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+    return {"weights": weights, "weights_sha256": getattr(network, "weights_sha256", None)}
+
+
+def load_network_state(network: nn.Module, state: Mapping[str, Any]) -> None:
+    """Puts what `network_state` gave into a network of the same shape.
+
+    Raises:
+        DataError: they are of another network.
+    """
+    try:
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in state["weights"].items()})
+    except RuntimeError as error:
+        raise DataError(f"kept weights are of another network: {' '.join(str(error).split())[:200]}") from error
+    network.weights_sha256 = state["weights_sha256"]
+
+
+def blank_images(size: tuple[int, int], sources: tuple[str, ...]) -> ImageSet:
+    """One black image of each source, to make a network for."""
+    pixels = np.zeros((len(sources), *size, 3), np.uint8)
+    ids = np.array([f"blank-{number}" for number in range(len(sources))])
+    return ImageSet.of(pixels, ids, sources, np.arange(len(sources)), origin="blank")

@@ -32,11 +32,14 @@ class TrainingOptions:
 
     Attributes:
         epochs: at most so many.
-        weight_decay: decoupled from the gradient (AdamW); with 0 this is Adam.
+        weight_decay: of `adamw` decoupled from the gradient (with 0 this is Adam), of `sgd` a part of it.
+        betas: of `adamw`; the momentum of `sgd` is the first.
         schedule: of the learning rate: `cosine` falls to zero over all epochs, `constant` stays, `plateau` falls to a
-            tenth when validation accuracy has not risen by 0.001 for `patience` epochs.
-        patience: `cosine` and `constant` stop after so many epochs without a better one, `plateau` stops when the
-            learning rate falls below a hundredth of what it was; 0: never.
+            tenth when validation accuracy has not risen by 0.001 for `patience` epochs, `steps` after `milestones`.
+        patience: `plateau` stops when the learning rate falls below a hundredth of what it was, `constant` and `steps`
+            after so many epochs without a better one; 0: never. A `cosine` has its best epochs at its end, and none.
+        optimizer: `adamw` or `sgd`.
+        milestones: the epochs, from 1, after which `steps` falls to a tenth.
     """
 
     epochs: int
@@ -46,14 +49,22 @@ class TrainingOptions:
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: str = "cosine"
     patience: int = 0
+    optimizer: str = "adamw"
+    milestones: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The chosen epoch (from 1), the validation accuracy after every epoch, and how long it took, stops not counted."""
+    """The chosen epoch (from 1), the curve, and how long it took, stops not counted.
+
+    Attributes:
+        val_accuracy: after every epoch.
+        loss: the mean over every epoch's training steps; None where it is not finite.
+    """
 
     best_epoch: int
     val_accuracy: list[float]
+    loss: list[float | None]
     seconds: float = field(compare=False)
 
 
@@ -92,15 +103,14 @@ def train_classifier(
     batch_size = min(options.batch_size, len(train))
     steps = max(STEPS_PER_EPOCH_AT_LEAST, math.ceil(len(train) / batch_size))
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        learned, lr=options.learning_rate, betas=options.betas, weight_decay=options.weight_decay
-    )
+    optimizer = _optimizer(learned, options)
     schedule = _Schedule(optimizer, options, steps)
     model, fabric_optimizer = fabric.setup(network, optimizer)
-    order = np.random.default_rng(context.seed)
-    torch.manual_seed(context.seed)
+    order = np.random.default_rng(context.random_state)
+    torch.manual_seed(context.random_state)
 
     accuracies: list[float] = []
+    losses: list[float | None] = []
     best: dict[str, Any] = {"epoch": 0, "score": (-1.0, 0.0), "network": None}
     seconds = 0.0
     checkpoint = context.scratch / f"{name}.pt"
@@ -111,15 +121,17 @@ def train_classifier(
         if "result" in values:
             return TrainingResult(**values["result"])
         order.bit_generator.state = values["order"]
-        accuracies, best, seconds = values["accuracies"], values["best"], values["seconds"]
+        accuracies, losses = values["accuracies"], values["losses"]
+        best, seconds = values["best"], values["seconds"]
 
-    with context.progress.phase("training", options.epochs * steps) as phase:
+    with context.progress.phase("training steps", options.epochs * steps) as phase:
         phase.advance(len(accuracies) * steps)
         started = time.monotonic() - seconds
         for epoch in range(len(accuracies), options.epochs):
             if schedule.over:
                 break
             model.train()
+            of_steps = []
             for rows in _shuffled(len(train), batch_size, steps, order):
                 x = fabric.to_device(torch.from_numpy(train.batch(rows)))
                 y = fabric.to_device(torch.from_numpy(train_labels[rows]))
@@ -129,9 +141,12 @@ def train_classifier(
                 fabric.backward(loss)
                 fabric_optimizer.step()
                 schedule.after_step()
+                of_steps.append(loss.detach())
                 phase.advance()
             accuracy, val_loss = _validate(network, val, val_labels, context.device)
             accuracies.append(accuracy)
+            mean_loss = torch.stack(of_steps).mean().item()
+            losses.append(mean_loss if math.isfinite(mean_loss) else None)
             if (accuracy, -val_loss) > best["score"]:
                 best = {"epoch": epoch + 1, "score": (accuracy, -val_loss), "network": deepcopy(network.state_dict())}
             schedule.after_epoch(accuracy, better=best["epoch"] == epoch + 1)
@@ -141,13 +156,14 @@ def train_classifier(
                 "task": task,
                 "order": order.bit_generator.state,
                 "accuracies": accuracies,
+                "losses": losses,
                 "best": best,
                 "seconds": seconds,
             }
             save_checkpoint(checkpoint, parts, values)
 
     network.load_state_dict(best["network"])
-    result = TrainingResult(best["epoch"], accuracies, round(seconds, 2))
+    result = TrainingResult(best["epoch"], accuracies, losses, round(seconds, 2))
     save_checkpoint(checkpoint, {"network": network}, {"task": task, "result": asdict(result)})
     return result
 
@@ -167,14 +183,25 @@ def apply_network(
     return torch.cat(outputs).float().cpu().numpy()
 
 
+def _optimizer(learned: list[nn.Parameter], options: TrainingOptions) -> torch.optim.Optimizer:
+    rate, decay = options.learning_rate, options.weight_decay
+    if options.optimizer == "adamw":
+        return torch.optim.AdamW(learned, lr=rate, betas=options.betas, weight_decay=decay)
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(learned, lr=rate, momentum=options.betas[0], weight_decay=decay)
+    raise ParameterError(f"optimizer: expected adamw or sgd, got '{options.optimizer}'.")
+
+
 class _Schedule:
     """The learning rate, and when to stop, from step to step and from epoch to epoch."""
 
     LEAST_GAIN = 0.001
 
     def __init__(self, optimizer: torch.optim.Optimizer, options: TrainingOptions, steps: int) -> None:
-        if options.schedule not in ("cosine", "constant", "plateau"):
-            raise ParameterError(f"schedule: expected cosine, constant or plateau, got '{options.schedule}'.")
+        if options.schedule not in ("cosine", "constant", "plateau", "steps"):
+            raise ParameterError(f"schedule: expected cosine, constant, plateau or steps, got '{options.schedule}'.")
+        if options.schedule == "cosine" and options.patience:
+            raise ParameterError("patience: a cosine goes to its end. Give patience=0, or another schedule.")
         self.optimizer, self.options, self.steps = optimizer, options, steps
         self.done, self.epochs_without, self.best, self.over = 0, 0, -1.0, False
 
@@ -190,6 +217,8 @@ class _Schedule:
             better = accuracy > self.best + self.LEAST_GAIN
         if better:
             self.best = accuracy
+        if self.options.schedule == "steps" and self.done // self.steps in self.options.milestones:
+            self._set(self.optimizer.param_groups[0]["lr"] / 10)
         self.epochs_without = 0 if better else self.epochs_without + 1
         if not self.options.patience or self.epochs_without < self.options.patience:
             return

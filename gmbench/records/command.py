@@ -19,13 +19,13 @@ def command_of(identity: Identity, method: str | None = None, predictions: str |
     named = method or identity.method
     if predictions is not None:
         parts = ["submit", named, "--predictions", predictions, "--dataset", identity.dataset]
-        parts += ["--setting", identity.setting, "--seed", str(identity.repetition)]
+        parts += ["--setting", identity.setting, "--seed", str(identity.seed)]
         return shlex.join(["gmbench", *parts])
     if identity.tested_on:
         parts = ["transfer", "--method", named, "--train", identity.dataset, "--test", identity.tested_on]
     else:
         parts = ["run", "--method", named, "--dataset", identity.dataset, "--setting", identity.setting]
-    parts += ["--seed", str(identity.repetition)]
+    parts += ["--seed", str(identity.seed)]
     for name, value in identity.given.items():
         parts += ["--set", f"{name}={value}"]
     parts += ["--device", identity.device]

@@ -106,10 +106,9 @@ def compare(first: str, second: str, results: Path, dataset: str, setting: str) 
     """
     if first == second:
         raise ParameterError(f"compare: expected two different entries, got '{first}' twice.")
-    entries = read_entries(results)
-    found = {entry.name: entry for entry in entries if (entry.dataset, entry.setting) == (dataset, setting)}
+    found = {entry.name: entry for entry in read_entries(results, dataset, setting)}
     if not found:
-        there = sorted({f"{entry.dataset} in setting {entry.setting}" for entry in entries})
+        there = sorted({f"{entry.dataset} in setting {entry.setting}" for entry in read_entries(results)})
         raise NotFoundError(
             f"{results} has no records on {dataset} in setting {setting}. It has: {', '.join(there) or 'none at all'}."
         )

@@ -1,4 +1,4 @@
-"""The rows of leaderboards: records of one method on one dataset in one setting, over its repetitions."""
+"""The rows of leaderboards: records of one method on one dataset in one setting, over its seeds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from gmbench.data.cards import dataset_cards
-from gmbench.data.manifest import read_manifest, role_path
+from gmbench.data.manifest import read_manifest, role_files, role_path
 from gmbench.data.parquet import read_columns
 from gmbench.errors import RecordError
 from gmbench.records.kept import Kept
 from gmbench.records.schema import Identity, Record
-from gmbench.records.scoring import OF_FEATURES, OF_PREDICTIONS, compared, score_predictions
+from gmbench.records.scoring import OF_FEATURES, OF_PREDICTIONS, absent_scores, compared, score_predictions
 from gmbench.records.store import RECORD, read_predictions
 
 
@@ -88,6 +88,31 @@ def check_scores(found: Found, kept: Kept | None = None) -> None:
             )
 
 
+def check_absent(found: Found) -> None:
+    """FDR is there, of as many images as there can be, unless the labels say why it cannot.
+
+    Raises:
+        RecordError: it is not; the message names the field.
+    """
+    record, sources = found.record, found.record.identity.sources
+    absent = {} if record.predictions_only else absent_scores(found.labels, sources)
+    if dict(record.scores.absent) != absent:
+        raise RecordError(
+            f"{found.path}: expected these reasons for absent scores: {absent}, got {record.scores.absent} (field "
+            "'scores.absent')."
+        )
+    if (record.scores.fdr is None) != (record.predictions_only or "fdr" in absent):
+        raise RecordError(
+            f"{found.path}: FDR and NMI are for runs, not for predictions alone (field 'predictions_only')."
+        )
+    half = int(np.bincount(found.labels, minlength=len(sources)).min()) // 2
+    if record.scores.fdr is not None and record.scores.fdr.n != half:
+        raise RecordError(
+            f"{found.path}: half of the smallest source are {half} images, the record says {record.scores.fdr.n} "
+            "(field 'scores.fdr.n')."
+        )
+
+
 def check_row(members: list[Found]) -> None:
     """The records of a row are of the same code, parameters and packages.
 
@@ -96,20 +121,42 @@ def check_row(members: list[Found]) -> None:
     Raises:
         RecordError: two are not; the message names both, and the field.
     """
+    for member in members:
+        ours, theirs = (set(of.record.scores.nmi) for of in (member, members[0]))
+        if ours != theirs:
+            raise RecordError(
+                f"{member.path} does not belong with {members[0].path}: NMI of {min(ours ^ theirs)} is in one of them "
+                "only (field 'scores.nmi'). Run them again."
+            )
     evaluators = (f"evaluators_sha256.{name}" for name in OF_FEATURES)
     _check_agreement(members, ("parameters", "method_sha256", "harness_sha256", *evaluators, "packages"))
 
 
 def check_roles(found: Found) -> None:
-    """The roles of the images are those of the embedded dataset that is there.
+    """The roles of the images, and how many images each has, are those of the embedded dataset that is there.
+
+    In `clean` all images of a role are used; some settings take fewer.
 
     Raises:
         RecordError: they are others.
     """
-    identity = found.record.identity
+    identity, images = found.record.identity, found.record.images
+    if images.get("test") != len(found.ids):
+        raise RecordError(
+            f"{found.path}: it says that there are {images.get('test')} test images, its predictions are of "
+            f"{len(found.ids)} (field 'images.test')."
+        )
     if (folder := _embedded(identity.dataset)) is None:
         return
-    expected = read_manifest(folder).roles_sha256
+    manifest = read_manifest(folder)
+    for role in ("manifold", "train", "val"):
+        there, said = sum(manifest.files[name].rows for name in role_files(manifest, role)), images.get(role)
+        if said is None or said > there or (identity.setting == "clean" and said < there):
+            raise RecordError(
+                f"{found.path}: it says that there are {said} images of role {role}, {identity.dataset} has {there} "
+                f"(field 'images.{role}')."
+            )
+    expected = manifest.roles_sha256
     if identity.roles_sha256 != expected:
         raise RecordError(
             f"{found.path}: its roles are {identity.roles_sha256[:12]}, those of {identity.dataset} are "
@@ -198,7 +245,7 @@ def _sources_asked(found: Found) -> list[str]:
     identity = found.record.identity
     fitted, tested = (dataset_cards().get(dataset) for dataset in (identity.dataset, found.tested))
     if fitted is not None and tested is not None:
-        shared = set(fitted.classes) & set(tested.classes)
+        shared = set(fitted.sources) & set(tested.sources)
         if shared != set(identity.sources):
             raise RecordError(
                 f"{found.path}: {fitted.slug} and {tested.slug} share {len(shared)} sources, the record has "

@@ -16,6 +16,7 @@ from gmbench.attributors import METHOD_FOLDERS
 from gmbench.data.cards import REAL, DatasetCard, dataset_cards
 from gmbench.evaluators.accuracy import accuracy_interval
 from gmbench.records.integrity import (
+    check_absent,
     check_revisions,
     check_roles,
     check_row,
@@ -34,12 +35,12 @@ BASELINES, METHODS = METHOD_FOLDERS
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """All repetitions of one method (with its parameters) on one dataset in one setting.
+    """All seeds of one method (with its parameters) on one dataset in one setting.
 
     Attributes:
-        records: one per repetition, in their order; their scores are those that the predictions give.
+        records: one per seed, in their order; their scores are those that the predictions give.
         labels: (images,) source of each test image.
-        probabilities: (repetitions, images, sources).
+        probabilities: (seeds, images, sources).
         kept: tests of entries that were computed before; None: compute them.
     """
 
@@ -90,40 +91,42 @@ class Entry:
 
     @cached_property
     def correct(self) -> np.ndarray:
-        """(repetitions, images) whether each test image was attributed to its source."""
+        """(seeds, images) whether each test image was attributed to its source."""
         return self.probabilities.argmax(axis=2) == self.labels
 
     @property
     def accuracies(self) -> np.ndarray:
-        """Accuracy of each repetition, in [0, 1]."""
+        """Accuracy of each seed, in [0, 1]."""
         return self.correct.mean(axis=1)
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """95 % interval over test images of the accuracy averaged over these repetitions."""
+        """95 % interval over test images of the accuracy averaged over these seeds."""
         return accuracy_interval(self.correct)
 
     @property
     def confusion(self) -> np.ndarray:
-        """(sources, sources) counts over all repetitions; row: true source, column: attributed source."""
+        """(sources, sources) counts over all seeds; row: true source, column: attributed source."""
         return np.sum([record.scores.accuracy.confusion for record in self.records], axis=0)
 
     @property
     def recall(self) -> dict[str, float]:
-        """Recall of each source, averaged over repetitions."""
+        """Recall of each source, averaged over seeds."""
         recalls = [record.scores.accuracy.recall for record in self.records]
         return {source: float(np.mean([recall[source] for recall in recalls])) for source in self.sources}
 
     def accuracies_among(self, sources: Sequence[str]) -> np.ndarray:
-        """Accuracy of each repetition on the test images of some of its sources, choosing among these alone."""
+        """Accuracy of each seed on the test images of some of its sources, choosing among these alone."""
         columns = [self.sources.index(source) for source in sources]
         asked = np.isin(self.labels, columns)
         predicted = np.array(columns)[self.probabilities[:, asked][:, :, columns].argmax(axis=2)]
         return (predicted == self.labels[asked]).mean(axis=1)
 
 
-def read_entries(results: Path, kept: Kept | None = None) -> list[Entry]:
-    """All entries below `results`, ordered by dataset, setting and name.
+def read_entries(
+    results: Path, dataset: str | None = None, setting: str | None = None, kept: Kept | None = None
+) -> list[Entry]:
+    """All entries below `results`, ordered by dataset, setting and name, or those of one dataset and setting alone.
 
     Args:
         kept: scores and tests that were computed before; they are computed anew without.
@@ -134,15 +137,16 @@ def read_entries(results: Path, kept: Kept | None = None) -> list[Entry]:
     """
     # Decoding and resampling run side by side, the rest waits its turn: four threads take longer than two.
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda of_record: found_of(*of_record), all_records(results)))
+        found = list(pool.map(lambda of_record: found_of(*of_record), all_records(results, dataset, setting)))
         check_revisions(found)
         check_test_images(found)
         for member in found:
             check_roles(member)
+            check_absent(member)
         list(pool.map(partial(check_scores, kept=kept), found))
     entries = []
     for _, group in groupby(sorted(found, key=row_of), key=row_of):
-        members = sorted(group, key=lambda member: member.record.identity.repetition)
+        members = sorted(group, key=lambda member: member.record.identity.seed)
         check_row(members)
         probabilities = np.stack([member.probabilities for member in members])
         entries.append(Entry(tuple(member.record for member in members), members[0].labels, probabilities, kept))
@@ -157,4 +161,4 @@ def methods_of(entries: Iterable[Entry]) -> list[str]:
 def _family(card: DatasetCard | None, source: str) -> str:
     if source == REAL:
         return REAL
-    return card.sources[source].family if card is not None and source in card.sources else "other"
+    return card.generators[source].family if card is not None and source in card.generators else "other"

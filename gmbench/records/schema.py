@@ -12,19 +12,21 @@ from urllib.parse import quote
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, StringConstraints, model_validator
 
+from gmbench.data.cards import CHOICES
 from gmbench.evaluators.accuracy import Accuracy
 from gmbench.evaluators.calibration import Calibration
 from gmbench.evaluators.detection import Detection
 from gmbench.evaluators.fdr import FDR
 from gmbench.evaluators.nmi import Alignment
 from gmbench.protocol.settings import SETTINGS, TRANSFER
-from gmbench.support.schema import Line, Slug, Strict
+from gmbench.support.schema import Line, Name, Slug, Strict
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LONGEST_CHANGES = 120
 ROUNDING = 1e-9
 Role = Annotated[str, StringConstraints(pattern=r"^(manifold|train|val|test)$")]
 Precision = Annotated[str, StringConstraints(pattern=r"^(32-true|bf16-mixed)$")]
+Choice = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(CHOICES)})$")]
 FiniteNonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -44,25 +46,33 @@ class Scores(Strict):
     """What the evaluators say of a run.
 
     Attributes:
-        fdr: None where there are predictions only, since it needs features.
+        fdr: None where there are predictions only, since it needs features, or where there are too few images for it.
         nmi: alignment with each design choice of the sources, by its name; needs features too.
+        absent: why a run has no score of that name.
     """
 
     accuracy: Accuracy
     detection: Detection
     calibration: Calibration
     fdr: FDR | None
-    nmi: dict[str, Alignment]
+    nmi: dict[Choice, Alignment]
+    absent: dict[str, Line] = {}
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
-        """Every figure is finite; shares lie in [0, 1], distances and counts are not negative."""
+        """Every figure is finite; shares lie in [0, 1], nothing else is negative; none contradicts another."""
         for name, value in _figures(self.model_dump()):
             group = name.partition(".")[0]
-            low = -1.0 if name.endswith((".ami", ".null")) else 0.0
+            low = -1.0 if name.endswith(".ami") else 0.0
             high = math.inf if group == "fdr" or isinstance(value, int) else 1.0
             if not math.isfinite(value) or not low - ROUNDING <= value <= high + ROUNDING:
                 raise ValueError(f"{name} is {value}, expected a finite number in [{low:g}, {high:g}]")
+        if self.fdr is not None and (problem := self.fdr.contradiction) is not None:
+            raise ValueError(problem)
+        for choice, alignment in self.nmi.items():
+            # The larger entropy is no smaller than the mean of both, and what chance gives is taken off.
+            if not max(alignment.nmi, alignment.ami) <= alignment.nmi_arithmetic + ROUNDING or alignment.values < 2:
+                raise ValueError(f"nmi.{choice} is more than nmi_arithmetic can give, or of fewer than two values")
         return self
 
 
@@ -94,10 +104,10 @@ class Identity(Strict):
     tested_revision: str | None
     method: Slug
     method_sha256: str
-    parameters: dict[str, bool | int | float | str]
-    given: dict[str, bool | int | float | str]
-    repetition: NonNegativeInt
-    seed: int
+    parameters: dict[Name, bool | int | float | str]
+    given: dict[Name, bool | int | float | str]
+    seed: NonNegativeInt
+    random_state: int
     sources: list[Line] = Field(min_length=2)
     harness_sha256: str
     evaluators_sha256: dict[str, str]
@@ -146,6 +156,8 @@ class Record(Strict):
         predictions_only: somebody handed in the predictions, and there is no code to run again.
         of_object: the method was an object of the caller's own, and there is no code that others could run; it gets
             onto no leaderboard.
+        converged: whether twice the epochs are known to bring less than a point of validation accuracy; None where
+            nothing was trained epoch by epoch, and in records that are older than this field.
         folder: where it is, if it was written or read.
     """
 
@@ -161,6 +173,7 @@ class Record(Strict):
     predictions_sha256: str
     predictions_only: bool = False
     of_object: bool = False
+    converged: bool | None = None
     _folder: Path | None = PrivateAttr(default=None)
 
     @property

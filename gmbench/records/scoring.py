@@ -15,12 +15,11 @@ from gmbench.errors import MethodError, RecordError
 from gmbench.evaluators.accuracy import attribution_accuracy
 from gmbench.evaluators.calibration import calibration
 from gmbench.evaluators.detection import detection
-from gmbench.evaluators.fdr import frechet_distance_ratio
+from gmbench.evaluators.fdr import frechet_distance_ratio, too_few
 from gmbench.evaluators.nmi import design_alignment
 from gmbench.records.schema import Identity, Record, Scores
 from gmbench.records.store import read_predictions, read_record
-from gmbench.support.cache import Cache, load_array
-from gmbench.support.files import replacing
+from gmbench.support.cache import Cache, load_array, save_array
 from gmbench.support.progress import Progress
 
 ROUNDING = 1e-9
@@ -45,12 +44,16 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluator:
-    """One group of `Scores`: its name, what it needs, how it is computed, and the figures that tables lead with."""
+    """One group of `Scores`: its name, what it needs, how it is computed, and the figures that tables lead with.
+
+    `absent` says from labels and sources alone why there is none; None if there is.
+    """
 
     name: str
     needs: Literal["predictions", "features"]
     function: Callable[[Answers], Any]
     leading: tuple[str, ...]
+    absent: Callable[[np.ndarray, Sequence[str]], str | None] = lambda labels, sources: None
 
 
 EVALUATORS = (
@@ -70,7 +73,11 @@ EVALUATORS = (
         "calibration", "predictions", lambda answers: calibration(answers.probabilities, answers.labels), ("ece",)
     ),
     Evaluator(
-        "fdr", "features", lambda answers: frechet_distance_ratio(answers.features, answers.labels), ("fdr", "n", "d")
+        "fdr",
+        "features",
+        lambda answers: frechet_distance_ratio(answers.features, answers.labels),
+        ("fdr", "n", "d"),
+        too_few,
     ),
     Evaluator(
         "nmi", "features", lambda answers: design_alignment(answers.features, answers.labels, answers.choices), ()
@@ -82,6 +89,12 @@ OF_PREDICTIONS, OF_FEATURES = (
     for needs in ("predictions", "features")
 )
 """The groups of `Scores` that follow from predictions alone, and those that need features."""
+
+
+def absent_scores(labels: np.ndarray, sources: Sequence[str]) -> dict[str, str]:
+    """The groups of `Scores` that test images with these labels (n,) cannot have, each with why: known before a fit."""
+    reasons = {evaluator.name: evaluator.absent(labels, sources) for evaluator in EVALUATORS}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def score(
@@ -102,14 +115,16 @@ def score(
         MethodError: the features are the same for all images of each source.
     """
     answers = Answers(probabilities, features, labels, sources, choices)
+    absent = absent_scores(labels, sources)
     try:
-        found = {
-            evaluator.name: evaluator.function(answers)
-            for evaluator in progress.track(EVALUATORS, "evaluating", len(EVALUATORS))
-        }
+        found: dict[str, Any] = {}
+        with progress.phase("evaluating", len(EVALUATORS)) as phase:
+            for evaluator in EVALUATORS:
+                found[evaluator.name] = None if evaluator.name in absent else evaluator.function(answers)
+                phase.advance(1, evaluator.name)
     except ValueError as error:
         raise MethodError(f"embed: {error}.") from error
-    return Scores(**found)
+    return Scores(**found, absent=absent)
 
 
 def score_predictions(
@@ -212,10 +227,9 @@ def cached_features(identity: Identity, cache: Cache | None = None) -> np.ndarra
 
 def keep_features(cache: Cache, identity: Identity, features: np.ndarray) -> None:
     """Keeps a run's features (n, d) in the cache, for `evaluate`."""
-    with replacing(_features_path(cache, identity)) as aside, aside.open("wb") as file:
-        np.save(file, features.astype(np.float32), allow_pickle=False)
+    save_array(_features_path(cache, identity), features.astype(np.float32))
 
 
 def design_choices(card: DatasetCard, sources: Sequence[str]) -> list[Mapping[str, str]]:
     """The design choices of each source by name; none for `real`."""
-    return [card.sources[name].known_choices if name in card.sources else {} for name in sources]
+    return [card.generators[name].known_choices if name in card.generators else {} for name in sources]

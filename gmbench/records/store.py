@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,15 +12,29 @@ from pydantic import ValidationError
 
 from gmbench.errors import NotFoundError, RecordError
 from gmbench.records.schema import SCHEMA_VERSION, Identity, Record, Scores
-from gmbench.support.files import replacing, sha256_file, write_text
+from gmbench.support.files import first_link, replacing, sha256_file, write_text
 from gmbench.support.schema import first_problem
 
 RECORD, PREDICTIONS = "record.json", "predictions.parquet"
 
 
 def record_folder(results: Path, identity: Identity) -> Path:
-    """Where the record of a run is kept below `results`: dataset, setting, entry, repetition."""
-    return results / identity.dataset / identity.setting / identity.entry / str(identity.repetition)
+    """Where the record of a run is kept below `results`: dataset, setting, entry, seed."""
+    return results / identity.dataset / identity.setting / identity.entry / str(identity.seed)
+
+
+def refuse_links(results: Path) -> None:
+    """A record is what lies in its place: a link could lead to one that nobody handed in.
+
+    Raises:
+        RecordError: there is a link below this folder; the message names it.
+    """
+    if (link := first_link(results)) is not None:
+        raise _link_error(link)
+
+
+def _link_error(link: Path) -> RecordError:
+    return RecordError(f"{link} is a link. Name the record where it is; in results there are no links.")
 
 
 def record_folders(path: Path) -> list[Path]:
@@ -27,12 +42,32 @@ def record_folders(path: Path) -> list[Path]:
 
     Raises:
         NotFoundError: there is none.
+        RecordError: there is a link among them, or on the way to one.
     """
     folder = path.parent if path.is_file() else path
-    found = sorted(record.parent for record in folder.rglob(RECORD))
+    on_the_way = folder.absolute().parents[:3] if (folder / RECORD).exists() else ()
+    for place in (path, folder, *on_the_way):
+        if place.is_symlink():
+            raise _link_error(place)
+    refuse_links(folder)
+    found = list(_folders_below(folder))
     if not found:
         raise NotFoundError(f"no record at {path}. Expected a record's folder, or a folder that holds some.")
     return found
+
+
+def _folders_below(folder: Path) -> Iterator[Path]:
+    """Every folder at any depth that has a record, in order. The one finder of records: what it finds is on the pages,
+    or an error to all commands alike."""
+    try:
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    except OSError as error:
+        raise RecordError(f"{folder} cannot be searched for records: {error.strerror}.") from error
+    if RECORD in names:
+        yield folder
+    for name in names:
+        if name != RECORD:
+            yield from _folders_below(folder / name)
 
 
 def read_record(folder: Path) -> Record:
@@ -147,16 +182,27 @@ def _as_text(record: Record) -> str:
     return json.dumps(record.model_dump(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def all_records(results: Path) -> Iterator[tuple[Path, Record]]:
-    """Every record below `results` with its folder, ordered by dataset, setting, method and repetition.
+def all_records(
+    results: Path, dataset: str | None = None, setting: str | None = None, method: str | None = None
+) -> Iterator[tuple[Path, Record]]:
+    """Every record below `results` with its folder, ordered by dataset, setting, method and seed.
+
+    Args:
+        dataset, setting, method: only those of one; None: of all. Others are not read, so none of them hides these.
 
     Raises:
-        RecordError: one is damaged, or does not lie where its identity says.
+        RecordError: one is damaged, or does not lie where its identity says, or there is a link among them.
     """
-    for path in sorted(results.glob(f"*/*/*/*/{RECORD}")):
-        folder = path.parent
+    refuse_links(results)
+    for folder in _folders_below(results):
+        names = (*folder.relative_to(results).parts, "", "", "")
+        wanted = zip((dataset, setting, method), (*names[:2], names[2].partition("+")[0]), strict=True)
+        if any(asked is not None and asked != name for asked, name in wanted):
+            continue
         record = read_record(folder)
         expected = record_folder(results, record.identity)
         if expected != folder:
-            raise RecordError(f"{path} is the record of {expected.relative_to(results)} (field 'identity').")
+            raise RecordError(
+                f"{folder / RECORD} is the record of {expected.relative_to(results)} (field 'identity'). Move it there."
+            )
         yield folder, record

@@ -9,7 +9,6 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gmbench.data.cards import broken_cards, dataset_cards
 from gmbench.data.folders import data_folder
@@ -17,9 +16,6 @@ from gmbench.data.locations import state_in_words
 from gmbench.runs.environment import environment, package_versions
 from gmbench.support.cache import cache_folder
 from gmbench.support.digests import harness_sha256
-
-if TYPE_CHECKING:
-    pass
 
 SECONDS = 3.0
 

@@ -1,18 +1,15 @@
-"""Many runs: the missing cells of a matrix of methods, datasets, settings and repetitions."""
+"""Many runs: the missing cells of a matrix of methods, datasets, settings and seeds."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from gmbench.data.cards import DatasetCard
 from gmbench.errors import CannotRunError
@@ -22,10 +19,8 @@ from gmbench.records.store import RECORD, read_record
 from gmbench.registry import Method
 from gmbench.runs.runner import Run, perform
 from gmbench.support.git import uncommitted
+from gmbench.support.processes import in_processes
 from gmbench.support.progress import Progress
-
-if TYPE_CHECKING:
-    from multiprocessing.queues import SimpleQueue
 
 BOARD = tuple(setting.slug for setting in SETTINGS.values() if setting.on_board)
 """The settings that the leaderboard shows, less transfer."""
@@ -59,25 +54,45 @@ class Planned:
 
 
 def sweep(runs: Sequence[Run], results: Path, progress: Progress, jobs: int = 1) -> Swept:
-    """Performs every run that has no record yet. One that fails does not stop the others.
+    """Performs every run that has no record yet. One that fails, or that ends its process, does not stop the others.
 
     A record of code that was in no commit counts as missing once all code is committed: it is made again.
 
     Args:
-        jobs: how many processes run at a time, each with its share of the processor's cores and, on the device
-            `cuda`, with one GPU, in turn. Runs of one method, dataset and repetition share fits, and so a process.
+        jobs: how many processes run at a time. If there are several, each has its share of the processor's cores and,
+            on the device `cuda`, one GPU, in turn. Runs of one method, dataset and seed share fits, and so are
+            done one after the other.
     """
     swept = Swept()
-    endings = _one_by_one(runs, results, progress) if jobs == 1 else _in_processes(runs, results, progress, jobs)
-    for number, ended in enumerate(endings, start=1):
+    is_committed = uncommitted() == []
+    total = len(runs)
+    if jobs == 1:
+        numbered = enumerate(runs, start=1)
+        named = [(run, progress.named(f"{number}/{total} {_name(run)}")) for number, run in numbered]
+        chains, begin = [named], None
+    else:
+        groups: dict[tuple[str, str, int], list[tuple[Run, Progress]]] = {}
+        for run in runs:
+            group = groups.setdefault((run.method.slug, run.dataset.slug, run.seed), [])
+            group.append((run, progress.for_process().named(_name(run))))
+        chains = list(groups.values())
+        gpus = [_gpu_of(worker, runs[0].device if runs else "") for worker in range(jobs)]
+        begin = partial(_begin_process, gpus, max(1, (os.cpu_count() or 1) // jobs))
+    tasks = ([(run, results, shown, is_committed) for run, shown in chain] for chain in chains)
+    for number, done in enumerate(in_processes(_end_of, tasks, jobs, begin), start=1):
+        ended = done.result
+        if done.ended is not None:
+            run = done.task[0]
+            _put_back(_record_of(run, results))
+            ended = Ended(_name(run), "failed", f"its process ended, {done.ended}; the same command goes on")
         if ended.how == "skipped":
             swept.skipped[ended.name] = ended.text
         elif ended.how == "failed":
             swept.failed[ended.name] = ended.text
-            progress.say(f"{number}/{len(runs)} {ended.name}: failed, {ended.text}")
+            progress.say(f"{number}/{total} {ended.name}: failed, {ended.text}")
         elif ended.how == "ran":
             swept.ran += 1
-            progress.say(f"{number}/{len(runs)} {ended.name}: {ended.text}")
+            progress.say(f"{number}/{total} {ended.name}: {ended.text}")
         else:
             swept.were_there += 1
     return swept
@@ -91,10 +106,10 @@ def matrix(
     device: str,
     precision: str = "32-true",
 ) -> Iterator[Run]:
-    """All runs, the first repetition of each before the second of any; no dataset is transferred to itself."""
-    for repetition, dataset, setting, method in product(range(seeds), datasets, settings, methods):
+    """All runs, the first seed of each before the second of any; no dataset is transferred to itself."""
+    for seed, dataset, setting, method in product(range(seeds), datasets, settings, methods):
         if setting != TRANSFER + dataset.slug:
-            yield Run(method, dataset, setting, repetition, None, device, precision)
+            yield Run(method, dataset, setting, seed, None, device, precision)
 
 
 def plan(runs: Sequence[Run], results: Path) -> list[Planned]:
@@ -104,21 +119,16 @@ def plan(runs: Sequence[Run], results: Path) -> list[Planned]:
 
 def _record_of(run: Run, results: Path) -> Path:
     entry = entry_name(run.method.slug, run.given or {}, run.precision)
-    return results / run.dataset.slug / run.setting / entry / str(run.repetition) / RECORD
+    return results / run.dataset.slug / run.setting / entry / str(run.seed) / RECORD
 
 
 def _name(run: Run) -> str:
-    return f"{run.method.slug} {run.dataset.slug} {run.setting} {run.repetition}"
+    return f"{run.method.slug} {run.dataset.slug} {run.setting} {run.seed}"
 
 
-def _one_by_one(runs: Sequence[Run], results: Path, progress: Progress) -> Iterator[Ended]:
-    for number, run in enumerate(runs, start=1):
-        yield _end_of(run, results, progress.named(f"{number}/{len(runs)} {_name(run)}"))
-
-
-def _end_of(run: Run, results: Path, progress: Progress) -> Ended:
+def _end_of(run: Run, results: Path, progress: Progress, is_committed: bool) -> Ended:
     try:
-        with _uncommitted_aside(run, results, progress):
+        with _uncommitted_aside(_record_of(run, results), progress, is_committed):
             outcome = perform(run, results, progress)
     except CannotRunError as error:
         return Ended(_name(run), "skipped", str(error))
@@ -131,46 +141,28 @@ def _end_of(run: Run, results: Path, progress: Progress) -> Ended:
 
 
 @contextmanager
-def _uncommitted_aside(run: Run, results: Path, progress: Progress) -> Iterator[None]:
+def _uncommitted_aside(record: Path, progress: Progress, is_committed: bool) -> Iterator[None]:
     """A record of code that was in no commit is aside while the block runs, if all code is in a commit now."""
-    record = _record_of(run, results)
-    if uncommitted() != [] or not record.exists() or read_record(record.parent).environment.git_dirty is False:
+    if not is_committed or not record.exists() or read_record(record.parent).environment.git_dirty is False:
         yield
         return
     progress.say("its record is of code that was in no commit; made again")
-    aside = record.with_name(f".{RECORD}.uncommitted")
-    record.replace(aside)
+    record.replace(_aside(record))
     try:
         yield
     finally:
-        if not record.exists():
-            aside.replace(record)
-        aside.unlink(missing_ok=True)
+        _put_back(record)
 
 
-def _in_processes(runs: Sequence[Run], results: Path, progress: Progress, jobs: int) -> Iterator[Ended]:
-    """How the runs end, as they do. A process that is killed takes the runs with it that are not over yet."""
-    groups: dict[tuple[str, str, int], list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.method.slug, run.dataset.slug, run.repetition), []).append(run)
-    context = multiprocessing.get_context("spawn")
-    gpus: SimpleQueue[str] = context.SimpleQueue()
-    for worker in range(jobs):
-        gpus.put(_gpu_of(worker, runs[0].device if runs else ""))
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, context, _begin_process, (gpus, threads)) as pool:
-        futures = {pool.submit(_ends_of, group, results, progress.for_process()): group for group in groups.values()}
-        try:
-            for future in as_completed(futures):
-                try:
-                    yield from future.result()
-                except BrokenProcessPool:
-                    for run in futures[future]:
-                        yield Ended(_name(run), "failed", "a process was killed (out of memory?); sweep again to go on")
-        except BaseException:
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+def _aside(record: Path) -> Path:
+    return record.with_name(f".{RECORD}.uncommitted")
+
+
+def _put_back(record: Path) -> None:
+    """What is aside takes its place again, if nothing else has."""
+    if _aside(record).exists() and not record.exists():
+        _aside(record).replace(record)
+    _aside(record).unlink(missing_ok=True)
 
 
 def _gpu_of(worker: int, device: str) -> str:
@@ -184,17 +176,11 @@ def _gpu_of(worker: int, device: str) -> str:
     return visible[worker % len(visible)]
 
 
-def _begin_process(gpus: SimpleQueue[str], threads: int) -> None:
+def _begin_process(gpus: Sequence[str], threads: int, worker: int) -> None:
     import torch
     from threadpoolctl import threadpool_limits
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent ends its processes.
-    if gpu := gpus.get():
+    if gpu := gpus[worker]:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     torch.set_num_threads(threads)
     threadpool_limits(threads)
-
-
-def _ends_of(group: Sequence[Run], results: Path, progress: Progress) -> list[Ended]:
-    """Runs one after the other in this process."""
-    return [_end_of(run, results, progress.named(_name(run))) for run in group]

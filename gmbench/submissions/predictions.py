@@ -10,22 +10,21 @@ import numpy as np
 from gmbench.data.cards import ROLES, DatasetCard
 from gmbench.data.dataset import load_dataset
 from gmbench.errors import ParameterError, RecordError
-from gmbench.leaderboard.pages import RESULTS, update_pages
+from gmbench.leaderboard.pages import update_pages
 from gmbench.protocol.settings import find_setting
 from gmbench.records.command import command_of
+from gmbench.records.identity import identity_of
 from gmbench.records.integrity import images_problem
-from gmbench.records.schema import SCHEMA_VERSION, Identity, Record, Scores
+from gmbench.records.schema import SCHEMA_VERSION, Record, Scores
 from gmbench.records.scoring import OF_PREDICTIONS, score_predictions
 from gmbench.records.store import probabilities_problem, record_folder, write_record
 from gmbench.registry import Method
 from gmbench.runs.environment import environment
 from gmbench.runs.sweep import Swept
-from gmbench.submissions.submit import Submitted, _to_commit
+from gmbench.submissions.submit import Submitted, _to_commit, require_fitness
 from gmbench.support.cache import Cache
-from gmbench.support.digests import evaluator_sha256
 from gmbench.support.files import ensure_writable
 from gmbench.support.progress import Progress
-from gmbench.support.seeds import seed_from
 
 NOT_STATED = "not stated"
 
@@ -35,8 +34,8 @@ def submit_predictions(
     predictions: Path,
     dataset: DatasetCard,
     setting: str,
-    repetition: int,
-    leaderboards: Path,
+    seed: int,
+    results: Path,
     progress: Progress,
 ) -> Submitted:
     """Scores probabilities that somebody hands in, and leaves a record that says so.
@@ -46,36 +45,27 @@ def submit_predictions(
             probabilities for each source; each row sums to 1.
 
     Raises:
-        ParameterError: the method has code, which is then to be run.
+        ParameterError: the method has code, which is then to be run, or its card or README is not fit to be proposed.
         RecordError: an image is missing, there twice, a stranger or out of order; a column is missing or unknown; or
             rows are no probabilities. Nothing is written.
     """
     if method.card.attributor is not None:
         raise ParameterError(f"{method.slug} has code, so it is run: gmbench submit {method.slug}")
-    ensure_writable(leaderboards / RESULTS)
+    require_fitness(method)
+    ensure_writable(results)
     loaded = load_dataset(dataset, Cache(), progress)
-    roles = find_setting(setting).images(loaded, repetition, Cache(), progress)
+    roles = find_setting(setting).images(loaded, seed, Cache(), progress)
     test, sources = roles.test, list(roles.test.sources)
     assert test.labels is not None
     probabilities = read_submission(predictions, test.ids, sources)
-    tested_on = roles.tested_on
-    identity = Identity(
-        dataset=dataset.slug,
-        dataset_revision=loaded.revision,
-        roles_sha256=loaded.roles_sha256,
-        setting=setting,
-        tested_on=tested_on.card.slug if tested_on else None,
-        tested_revision=tested_on.revision if tested_on else None,
+    identity = identity_of(
+        loaded,
+        roles,
+        setting,
+        seed,
         method=method.slug,
         method_sha256=method.source_sha256,
-        parameters={},
-        given={},
-        repetition=repetition,
-        seed=seed_from(dataset.slug, method.slug, repetition),
-        sources=sources,
-        harness_sha256="",
-        evaluators_sha256={name: evaluator_sha256(name) for name in OF_PREDICTIONS},
-        packages={},
+        scored_by=OF_PREDICTIONS,
         device=NOT_STATED,
     )
     scores = score_predictions(probabilities, test.labels, sources)
@@ -93,8 +83,8 @@ def submit_predictions(
         predictions_sha256="",
         predictions_only=True,
     )
-    write_record(record_folder(leaderboards / RESULTS, identity), record, test.ids, test.labels, probabilities)
-    return Submitted(Swept(ran=1), update_pages(leaderboards), _to_commit(method, leaderboards))
+    write_record(record_folder(results, identity), record, test.ids, test.labels, probabilities)
+    return Submitted(Swept(ran=1), update_pages(results, results.parent), _to_commit(method, results.parent))
 
 
 def read_submission(path: Path, ids: np.ndarray, sources: Sequence[str]) -> np.ndarray:

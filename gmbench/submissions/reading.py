@@ -117,7 +117,8 @@ def _module_problems(module: str, method: Method, names: Sequence[str] = ()) -> 
         return
     if any(part.startswith("_") for part in (*module.split("."), *names)):
         yield f"{module}: {', '.join(name for name in names if name.startswith('_')) or module} is private"
-    wanted = [f"{module}.{name}" for name in names] if module in ("gmbench", "gmbench.data") else [module]
+    named = module in ("gmbench", "gmbench.data") and names
+    wanted = [f"{module}.{name}" for name in names] if named else [module]
     allowed = (*PUBLIC, *(f"gmbench.{name}" for name in FOR_METHODS))
     for name in wanted:
         if not any(name == public or name.startswith(f"{public}.") for public in allowed):

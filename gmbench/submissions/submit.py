@@ -11,7 +11,7 @@ from pathlib import Path
 from gmbench.attributors import METHOD_FOLDERS
 from gmbench.data.cards import DatasetCard
 from gmbench.errors import ParameterError
-from gmbench.leaderboard.pages import RESULTS, update_pages
+from gmbench.leaderboard.pages import update_pages
 from gmbench.protocol.settings import TRANSFER
 from gmbench.registry import Method
 from gmbench.runs.runner import Run
@@ -41,7 +41,7 @@ def submit(
     datasets: Sequence[DatasetCard],
     seeds: int,
     device: str,
-    leaderboards: Path,
+    results: Path,
     progress: Progress,
     jobs: int = 1,
     allow_dirty: bool = False,
@@ -57,33 +57,41 @@ def submit(
     """
     if method.card.attributor is None:
         raise ParameterError(f"{method.slug} has no code to run. Hand in its predictions with --predictions FILE.")
-    for finding in read_findings(method):
-        if not finding.ok:
-            raise ParameterError(
-                f"{method.slug} is not fit to be proposed ({finding.check}): {finding.message}. "
-                f"Then: gmbench check {method.name}"
-            )
+    require_fitness(method)
     if (changed := uncommitted()) and not allow_dirty:
         raise ParameterError(
             f"{', '.join(changed[:3])}{' and others' if len(changed) > 3 else ''}: not in a commit, so nobody could "
             "get back the code of these records. Commit first (or --allow-dirty, for records that you do not propose)."
         )
-    results = leaderboards / RESULTS
     runs = runs_of(method, datasets, seeds, device)
     progress.say(
         f"{len(runs)} runs (datasets: {len(datasets)}; settings: {len(BOARD)}, and transfer between datasets that "
         f"share a generative model; seeds: {seeds})"
     )
     swept = sweep(runs, results, progress, jobs)
-    pages = [] if swept.failed else update_pages(leaderboards)
-    return Submitted(swept, pages, _to_commit(method, leaderboards))
+    pages = [] if swept.failed else update_pages(results, results.parent)
+    return Submitted(swept, pages, _to_commit(method, results.parent))
+
+
+def require_fitness(method: Method) -> None:
+    """A method's card, README and imports are fit to be proposed.
+
+    Raises:
+        ParameterError: they are not; the message says which and why.
+    """
+    for finding in read_findings(method):
+        if not finding.ok:
+            raise ParameterError(
+                f"{method.slug} is not fit to be proposed ({finding.check}): {finding.message}. "
+                f"Then: gmbench check {method.name}"
+            )
 
 
 def runs_of(method: Method, datasets: Sequence[DatasetCard], seeds: int, device: str) -> list[Run]:
     """What the leaderboard needs of a method: all settings on each dataset, and transfer where it can be."""
     runs = list(matrix([method], datasets, BOARD, seeds, device))
     for one, other in permutations(datasets, 2):
-        if set(one.sources) & set(other.sources):
+        if set(one.generators) & set(other.generators):
             runs += matrix([method], [one], [TRANSFER + other.slug], seeds, device)
     return runs
 

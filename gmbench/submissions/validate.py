@@ -9,8 +9,10 @@ from pathlib import Path
 from gmbench.data.cards import dataset_cards
 from gmbench.errors import GmbenchError, RecordError
 from gmbench.records.command import cell_of
+from gmbench.records.identity import random_state_of
 from gmbench.records.integrity import (
     Found,
+    check_absent,
     check_revisions,
     check_roles,
     check_row,
@@ -22,9 +24,11 @@ from gmbench.records.integrity import (
 from gmbench.records.scoring import OF_FEATURES
 from gmbench.records.store import read_record, record_folder, record_folders
 from gmbench.registry import methods
+from gmbench.submissions.copies import copies
 from gmbench.support.digests import evaluator_sha256, harness_sha256
 from gmbench.support.schema import Strict
-from gmbench.support.seeds import seed_from
+
+RESULTS = "results"
 
 
 class Validated(Strict):
@@ -52,7 +56,8 @@ def validate(paths: Sequence[Path]) -> list[Validated]:
     Raises:
         NotFoundError: there is no record at a path.
     """
-    folders = sorted({folder for path in paths for folder in record_folders(path)})
+    asked = {folder: path for path in paths for folder in record_folders(path)}
+    folders = sorted(asked)
     found: list[Found] = []
     problems: dict[Path, list[str]] = {folder: [] for folder in folders}
     warnings: dict[Path, list[str]] = {folder: [] for folder in folders}
@@ -63,19 +68,51 @@ def validate(paths: Sequence[Path]) -> list[Validated]:
             problems[folder].append(str(error))
             continue
         found.append(member)
-        problems[folder] += _problems(member)
+        problems[folder] += _problems(member, asked[folder])
         warnings[folder] += _warnings(member)
+    for path, other, is_problem in copies(found):
+        said = f"{path}: its predictions are those of {other}"
+        if is_problem:
+            problems[path.parent].append(f"{said}, which is of another method (field 'predictions_sha256').")
+        else:
+            warnings[path.parent].append(f"{said}: a method in which nothing is random, or a copy.")
     for _, row in groupby(sorted(found, key=row_of), key=row_of):
         members = list(row)
         if (problem := _said(check_row, members)) is not None:
             problems[members[0].path.parent].append(problem)
+    for member, problem in _at_odds(found):
+        if problem not in problems[member.path.parent]:
+            problems[member.path.parent].append(problem)
     return [Validated(folder=str(folder), problems=problems[folder], warnings=warnings[folder]) for folder in folders]
 
 
-def _problems(found: Found) -> Iterator[str]:
-    yield from _place_and_name(found)
+def _at_odds(found: list[Found]) -> Iterator[tuple[Found, str]]:
+    """Records that are of other images than the first record of their dataset is, each with what differs."""
+    for dataset in {dataset for member in found for dataset in _datasets(member)}:
+        first, *others = (member for member in found if dataset in _datasets(member))
+        for member in others:
+            if (problem := _said(check_revisions, [first, member])) is not None:
+                yield member, problem
+    for _, group in groupby(sorted(found, key=_data_of), key=_data_of):
+        first, *others = group
+        for member in others:
+            if (problem := _said(check_test_images, [first, member])) is not None:
+                yield member, problem
+
+
+def _datasets(found: Found) -> tuple[str, ...]:
+    identity = found.record.identity
+    return (identity.dataset, *([identity.tested_on] if identity.tested_on else []))
+
+
+def _data_of(found: Found) -> tuple[str, str]:
+    return found.record.identity.dataset, found.tested
+
+
+def _problems(found: Found, asked: Path) -> Iterator[str]:
+    yield from _place_and_name(found, asked)
     yield from _command(found)
-    for check in (check_scores, check_roles):
+    for check in (check_scores, check_absent, check_roles):
         if (problem := _said(check, found)) is not None:
             yield problem
     for check_all in (check_revisions, check_test_images):
@@ -93,18 +130,36 @@ def _said(check: Callable[..., None], about: Found | list[Found]) -> str | None:
     return None
 
 
-def _place_and_name(found: Found) -> Iterator[str]:
-    """The record lies where its identity says, and its seed follows from its names."""
+def _place_and_name(found: Found, asked: Path) -> Iterator[str]:
+    """The record lies where its identity says, right below the folder of records; its random state follows.
+
+    The folder of records is `asked`, or is around it, or is called `results` in it.
+    """
     identity = found.record.identity
     expected = record_folder(Path(), identity)
-    if found.path.parent.absolute().parts[-len(expected.parts) :] != expected.parts:
-        yield f"{found.path} is the record of {expected} (field 'identity')."
-    seed = seed_from(identity.dataset, identity.method, identity.repetition)
-    if identity.seed != seed:
+    folder, top = found.path.parent.absolute(), (asked.parent if asked.is_file() else asked).absolute()
+    if folder.parts[-len(expected.parts) :] != expected.parts:
+        yield f"{found.path} is the record of {expected} (field 'identity'). Move it there."
+    else:
+        if not _are_records(Path(*folder.parts[: -len(expected.parts)]), top):
+            yield (
+                f"{found.path} is in no place of {asked}: expected {expected} right below it, or below a folder "
+                f"'{RESULTS}' in it (field 'identity'). Move it there, or name the folder that holds it."
+            )
+    expected_state = random_state_of(identity.dataset, identity.method, identity.seed)
+    if identity.random_state != expected_state:
         yield (
-            f"{found.path}: repetition {identity.repetition} has seed {seed}, got {identity.seed} "
-            "(field 'identity.seed')."
+            f"{found.path}: seed {identity.seed} has random state {expected_state}, got {identity.random_state} "
+            "(field 'identity.random_state')."
         )
+
+
+def _are_records(home: Path, top: Path) -> bool:
+    """Whether `home` is the folder of records for who asks for `top`: the same, around it, or its first `results`."""
+    if home == top or not home.is_relative_to(top):
+        return True
+    names = (top.name, *home.relative_to(top).parts)
+    return RESULTS in names and names.index(RESULTS) == len(names) - 1
 
 
 def _command(found: Found) -> Iterator[str]:
@@ -119,7 +174,7 @@ def _command(found: Found) -> Iterator[str]:
         "method": identity.method,
         "dataset": identity.dataset,
         "setting": identity.setting,
-        "seed": str(identity.repetition),
+        "seed": str(identity.seed),
     }
     if not found.record.predictions_only:
         expected |= {
@@ -140,7 +195,7 @@ def _kind(found: Found) -> Iterator[str]:
     if record.of_object:
         yield f"{found.path}: its method was an object, whose code nobody has (field 'of_object'). Submit a method."
         return
-    if record.predictions_only != (record.scores.fdr is None) or (record.predictions_only and record.scores.nmi):
+    if record.predictions_only and record.scores.nmi:
         yield f"{found.path}: FDR and NMI are for runs, not for predictions alone (field 'predictions_only')."
     method = methods().get(record.identity.method)
     if method is not None and record.predictions_only != (method.card.attributor is None):

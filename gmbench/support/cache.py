@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -110,8 +110,7 @@ class Cache:
         if (kept := self.kept(kind, **parts)) is not None:
             return kept
         result = compute()
-        with replacing(self.path(kind, ".npy", **parts)) as aside, aside.open("wb") as file:
-            np.save(file, result, allow_pickle=False)
+        save_array(self.path(kind, ".npy", **parts), result)
         return result
 
     def json(self, kind: str, compute: Callable[[], Any], **parts: Any) -> Any:
@@ -140,11 +139,33 @@ class Cache:
         path = self.path(kind, ".npy", **parts)
         if (kept := load_array(path, mmap_mode="r")) is not None:
             return kept
-        with replacing(path) as aside:
-            result = np.lib.format.open_memmap(aside, mode="w+", dtype=dtype, shape=shape)
-            row = 0
+        with replacing(path) as aside, aside.open("wb") as file:
+            _write_header(file, np.dtype(dtype), shape)
+            rows = 0
             for batch in batches():
-                result[row : row + len(batch)] = batch
-                row += len(batch)
-            result.flush()
+                if batch.shape[1:] != shape[1:]:
+                    raise ValueError(f"a batch of shape {batch.shape} is no part of {shape}")
+                file.write(np.ascontiguousarray(batch, dtype).data)
+                rows += len(batch)
+            if rows != shape[0]:
+                raise ValueError(f"{rows} rows came, {shape[0]} were expected")
         return np.load(path, mmap_mode="r")
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Writes an array as a `.npy` file, whole or not at all.
+
+    It is written as any file: on a full disk a memory map ends the process, and numpy's own writer does not say why.
+
+    Raises:
+        OSError: there is no room.
+    """
+    array = np.ascontiguousarray(array)
+    with replacing(path) as aside, aside.open("wb") as file:
+        _write_header(file, array.dtype, array.shape)
+        file.write(array.data)
+
+
+def _write_header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, description)

@@ -66,7 +66,7 @@ def without_words(source: str) -> str:
 DECIDES_NO_PREDICTION = (
     "__init__.py", "__main__.py", "api.py", "attributors/", "audit/", "building/", "cli/", "data/", "errors.py",
     "evaluators/", "generators/", "leaderboard/", "networks/checkpoints.py", "networks/recorded.py", "records/",
-    "registry.py", "runs/", "submissions/", "support/", "testing.py",
+    "registry.py", "report/", "runs/", "submissions/", "support/", "testing.py",
 )  # fmt: skip
 DECIDES_AFTER_ALL = ("data/images.py", "runs/runner.py", "support/seeds.py")
 """Rooms that are not in the digest of the harness, and modules of theirs that are: each image's pixels are checked

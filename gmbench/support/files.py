@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import TextIO
 
 from gmbench.errors import OutputError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""What the system says of a disk that is full or read-only, and of a file that is larger than it may be."""
 
 
 def ensure_writable(folder: Path) -> None:
@@ -33,6 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises:
         OutputError: the folder cannot be made or written to.
+        OSError: there is no room, or no right to write (`NO_ROOM`); it names `path`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,8 +52,25 @@ def replacing(path: Path) -> Iterator[Path]:
         yield aside
         aside.chmod(0o644)
         aside.replace(path)
+    except OSError as error:
+        if error.errno in NO_ROOM and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         aside.unlink(missing_ok=True)
+
+
+def first_link(folder: Path) -> Path | None:
+    """The first symbolic link below a folder, at any depth, in order of names; None if there is none.
+
+    A link can lead out of what a digest, a check or a reader looks at.
+    """
+    for here, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted([*folders, *files]):
+            if (path := Path(here, name)).is_symlink():
+                return path
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

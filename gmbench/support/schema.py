@@ -22,16 +22,25 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max
 """A name of a method, dataset or setting: lower case and digits, with single hyphens."""
 
 
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
+"""A name of a parameter, as Python has them."""
+
+
 class Strict(BaseModel):
     """A model that refuses what it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def printable(text: str) -> str:
+    """The text in one line, with escapes for what cannot be printed."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def first_problem(error: ValidationError) -> str:
     """The first thing that a schema found wrong, in one line: field, what was expected, what came."""
     problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"]) or "file"
+    field = printable(".".join(str(part) for part in problem["loc"])) or "file"
     try:
         came = repr(problem["input"])
     except RecursionError:

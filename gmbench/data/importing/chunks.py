@@ -8,14 +8,11 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +34,10 @@ from gmbench.data.importing.decoding import (
 from gmbench.data.importing.decoding import __file__ as decoding_file
 from gmbench.data.judgements import LEFT_BEHIND
 from gmbench.data.png import encode_png, image_id
+from gmbench.errors import DataError
 from gmbench.support.cache import content_key
 from gmbench.support.files import replacing, sha256_file, write_text
+from gmbench.support.processes import in_processes, one_by_one
 
 if TYPE_CHECKING:
     from gmbench.data.importing.scanning import Found, Place
@@ -72,7 +71,7 @@ def pieces(origin: Path, found: Iterable[Found], limit: int | None) -> Iterator[
     found = list(found)
     for one, most in zip(found, shares(found, limit), strict=True):
         place, left = one.place, most
-        names = _names_in(origin, place)
+        names = names_in(origin, place)
         alone = [name for name in names if _holds_many(name)]
         images = [name for name in names if not _holds_many(name)]
         groups = [tuple(images[start : start + PIECE]) for start in range(0, len(images), PIECE)]
@@ -110,7 +109,8 @@ def is_wanted(entry: os.DirEntry[str]) -> bool:
     return is_image(Path(entry.path)) if not suffix else suffix in IMAGES + ARRAYS
 
 
-def _names_in(origin: Path, place: Place) -> list[str]:
+def names_in(origin: Path, place: Place) -> list[str]:
+    """The files of images at a place: names in its folder, or paths in its archive."""
     if place.names is not None:
         return list(place.names)
     if place.archive:
@@ -135,7 +135,7 @@ def files_of_images(origin: Path, place: Place) -> Iterator[Path | io.BytesIO]:
     home = origin if origin.is_dir() else origin.parent
     with suppress(Refused, OSError), ExitStack() as stack:
         read = stack.enter_context(opened(home / place.archive)) if place.archive else None
-        for name in _names_in(home, place):
+        for name in names_in(home, place):
             if read is not None:
                 yield io.BytesIO(read(name))
             elif name.endswith(PARQUET):
@@ -254,30 +254,19 @@ def read_index(work: Path, key: str) -> dict[str, Any]:
     return json.loads((work / f"{key}.json").read_text(encoding="utf-8"))
 
 
-def parallel(function: Callable[..., Any], jobs: Iterator[tuple[Any, ...]], workers: int) -> Iterator[tuple[int, Any]]:
-    """Number and result of each job as they are done; only a few wait at a time."""
-    if workers == 1:
-        for number, job in enumerate(jobs):
-            yield number, function(*job)
-        return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupt)
-    waiting: dict[Future[Any], int] = {}
-    try:
-        for number, job in enumerate(jobs):
-            waiting[pool.submit(function, *job)] = number
-            if len(waiting) >= 4 * workers:
-                yield from _done(waiting)
-        while waiting:
-            yield from _done(waiting)
-    finally:
-        pool.shutdown(cancel_futures=True)
+def converted(jobs: Iterable[tuple[Piece, Path, Path, Options]], workers: int) -> Iterator[tuple[int, tuple[str, int]]]:
+    """Number and result of `convert` for each job, as they are done.
 
-
-def _done(waiting: dict[Future[Any], int]) -> Iterator[tuple[int, Any]]:
-    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-        yield waiting.pop(future), future.result()
-
-
-def _ignore_interrupt() -> None:
-    """An interrupt from the keyboard reaches all processes; the first one decides."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Raises:
+        DataError: a file ended the process that read it; the message says which files it was at.
+    """
+    chains = ([job] for job in jobs)
+    for done in one_by_one(convert, chains) if workers == 1 else in_processes(convert, chains, workers):
+        if done.ended is not None:
+            piece: Piece = done.task[0]
+            others = f" and {len(piece.names) - 1} others" if len(piece.names) > 1 else ""
+            raise DataError(
+                f"{piece.archive or piece.folder}: the process that read {piece.names[0]}{others} ended, {done.ended}. "
+                "Make room in memory, or take out the file that it cannot read; the same command goes on."
+            )
+        yield done.chain, done.result

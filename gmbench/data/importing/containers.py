@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gmbench.data.importing.decoding import Refused
+from gmbench.data.importing.names import is_generated_label, is_real_label
 from gmbench.data.judgements import LABEL_COLUMNS, LARGEST_BYTES
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
@@ -78,30 +81,65 @@ def _tar_member(archive: tarfile.TarFile, name: str) -> tarfile.TarInfo:
         return archive.getmember(f"./{name}")
 
 
-def read_table(path: Path) -> tuple[str, dict[str, str]] | None:
-    """The labels of a table beside images: its column, and label by the file's path from the table's folder.
+@dataclass(frozen=True)
+class Labels:
+    """What a table beside images says of these. `of`: a file's path, as the table spells it, to its label."""
 
-    None for a table without labels, such as one of captions.
+    of: Mapping[str, str]
+
+    def label(self, folder: str, path: PurePosixPath) -> tuple[str, str] | None:
+        """How the table spells a path from the origin, and its label; None if it does not name it.
+
+        A table in `folder` names files from there, or from any folder around it; with backslashes, or without suffix.
+        """
+        for home in (PurePosixPath(folder), *PurePosixPath(folder).parents):
+            name = path.relative_to(home)
+            for spelling in (name.as_posix(), name.as_posix().replace("/", "\\"), name.with_suffix("").as_posix()):
+                if spelling in self.of:
+                    return spelling, self.of[spelling]
+        return None
+
+
+def read_table(content: bytes, name: str) -> Labels | None:
+    """The labels of a table beside images; None for a table without labels, such as one of captions.
 
     Raises:
-        Refused: it cannot be read.
+        Refused: it cannot be read, or says two things of one file.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            if path.suffix == ".csv":
-                rows: list[Mapping[str, Any]] = list(csv.DictReader(stream))
-            else:
-                rows = [json.loads(line) for line in stream if line.strip()]
-        if not rows or not all(isinstance(row, dict) for row in rows):
-            return None
-        named = next((column for column in NAME_COLUMNS if column in rows[0]), None)
-        labelled = next((column for column in LABEL_COLUMNS if column in rows[0]), None)
-        if named is None or labelled is None:
-            return None
-        # ArtiFact has a name without suffix in `filename`, and the file in `image_path`.
-        return labelled, {PurePosixPath(str(row[named])).as_posix(): str(row[labelled]).strip() for row in rows}
-    except (OSError, ValueError, KeyError, csv.Error, RecursionError) as error:
-        raise Refused(f"corrupt: {error}") from error
+        text = content.decode("utf-8-sig")
+        if name.lower().endswith(".csv"):
+            header = text.partition("\n")[0]
+            delimiter = max(",;\t", key=header.count)
+            rows: list[Mapping[str, Any]] = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+        else:
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, csv.Error, RecursionError) as error:
+        raise Refused(f"corrupt: {' '.join(str(error).split())[:100]}") from error
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        return None
+    rows = [{str(column).strip().casefold(): value for column, value in row.items()} for row in rows]
+    named = next((column for column in NAME_COLUMNS if column in rows[0]), None)
+    labelled = [column for column in LABEL_COLUMNS if column in rows[0]]
+    if named is None or not labelled:
+        return None
+    labels: dict[str, str] = {}
+    for row in rows:
+        file = str(row.get(named) or "").strip().removeprefix("./")
+        label = _label_of([str(row[column]).strip() for column in labelled if row.get(column) is not None], file)
+        if file and label and labels.setdefault(file, label) != label:
+            raise Refused(f"says both {labels[file]} and {label} of {file}")
+    return Labels(labels)
+
+
+def _label_of(said: list[str], file: str) -> str:
+    """The label of a row from its columns of labels: what says "real", else the first that names a model."""
+    said = [label for label in said if label]
+    reals = [label for label in said if is_real_label(label)]
+    generated = [label for label in said if is_generated_label(label)]
+    if reals and generated:
+        raise Refused(f"says both {reals[0]} and {generated[0]} of {file}")
+    return next(iter(reals or [label for label in said if label not in generated] or generated), "")
 
 
 def parquet_labels(path: Path) -> tuple[str | None, dict[str, int]]:
@@ -153,7 +191,7 @@ def parquet_images(path: Path, label: str) -> Iterator[tuple[int, bytes]]:
                 if _named(value, names) == label:
                     yield row, (content.get("bytes") if isinstance(content, dict) else content) or b""
                 row += 1
-    except (*BROKEN, pyarrow.ArrowException) as error:
+    except (*BROKEN, pyarrow.ArrowException, RecursionError) as error:
         raise Refused(f"corrupt: {' '.join(str(error).split())[:100]}") from error
 
 
@@ -169,9 +207,10 @@ def _columns(file: Any) -> tuple[str | None, str | None, list[str]]:
         or (pyarrow.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0)
     ]
     label = next((column for column in LABEL_COLUMNS if column in schema.names), None)
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = metadata.get("info", {}).get("features", {})
-    names = features.get(label, {}).get("names", []) if label else []
+    about: Any = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    for key in ("info", "features", label, "names"):
+        about = about.get(key) if isinstance(about, dict) else None
+    names = about
     return (images[0] if images else None), label, names if isinstance(names, list) else []
 
 

@@ -9,13 +9,20 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from gmbench.data.judgements import LARGEST_BYTES
+from gmbench.data.judgements import (
+    LARGEST_BYTES,
+    SAME_COLOURS,
+    SAME_GAMMA,
+    SAME_PRIMARIES,
+    SRGB_GAMMA,
+    SRGB_PRIMARIES,
+)
 from gmbench.data.png import image_id
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -35,6 +42,7 @@ class Options:
         limit_per_source: only so many images of each source, evenly from its folders; None: all.
         crop: of images that are not square: the square in the middle (`centre`) or anywhere (`random`, decided by the
             pixels), as large as the shorter side with `resize`, of `resolution` without; None: they are refused.
+        native: images of any size are taken as they are.
     """
 
     resolution: int
@@ -42,6 +50,7 @@ class Options:
     allow_grey: bool = False
     limit_per_source: int | None = None
     crop: str | None = None
+    native: bool = False
 
 
 class Refused(Exception):
@@ -86,6 +95,8 @@ def decode(file: Path | bytes, options: Options) -> Picture:
                     raise Refused("several frames")
                 if image.format == "PNG" and _bit_depth(image) > 8:
                     raise Refused(f"{_bit_depth(image)} bits a channel, expected 8")
+                if image.format == "PNG" and (unlike := _unlike_srgb(image)) is not None:
+                    raise Refused(unlike)
                 profile = image.info.get("icc_profile")
                 # Reading what a PNG says after its pixels decodes these, so it comes after all checks of the header.
                 turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
@@ -158,6 +169,31 @@ def _bit_depth(image: Any) -> int:
     return int(depth)
 
 
+def _unlike_srgb(image: Any) -> str | None:
+    """What a PNG without a profile says its colours are, if it is something else than sRGB (specification, 4.3)."""
+    if (coded := _before_pixels(image, b"cICP")) is not None and tuple(coded[:2]) != (1, 13):
+        return "colours that are not sRGB: cICP"
+    if "icc_profile" in image.info or "srgb" in image.info:
+        return None
+    gamma, primaries = image.info.get("gamma", SRGB_GAMMA), image.info.get("chromaticity", SRGB_PRIMARIES)
+    if abs(gamma - SRGB_GAMMA) > SAME_GAMMA:
+        return f"colours that are not sRGB: gamma {gamma:g}"
+    if np.abs(np.subtract(primaries, SRGB_PRIMARIES)).max() > SAME_PRIMARIES:
+        return "colours that are not sRGB: other primaries"
+    return None
+
+
+def _before_pixels(image: Any, name: bytes) -> bytes | None:
+    """The data of a chunk of a PNG that stands before its pixels; None if there is none."""
+    place, found = image.fp.tell(), None
+    image.fp.seek(8)
+    while found is None and len(head := image.fp.read(8)) == 8 and head[4:] != b"IDAT":
+        data = image.fp.read(int.from_bytes(head[:4], "big") + 4)[:-4]
+        found = data if head[4:] == name else None
+    image.fp.seek(place)
+    return found
+
+
 def _in_srgb(pixels: np.ndarray, profile: bytes | None) -> tuple[np.ndarray, bool]:
     """Pixels in sRGB, and whether a colour profile had to be applied for it.
 
@@ -169,13 +205,27 @@ def _in_srgb(pixels: np.ndarray, profile: bytes | None) -> tuple[np.ndarray, boo
     from PIL import Image, ImageCms
 
     try:
-        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in (given.profile.profile_description or "").lower():
+        to_srgb = _to_srgb(profile)
+        # A name says nothing: there are profiles called sRGB whose values are linear.
+        changed = np.abs(np.asarray(ImageCms.applyTransform(Image.fromarray(LATTICE), to_srgb)).astype(int) - LATTICE)
+        if changed.max() <= SAME_COLOURS:
             return pixels, False
-        image = ImageCms.profileToProfile(Image.fromarray(pixels), given, ImageCms.createProfile("sRGB"))
+        return np.asarray(ImageCms.applyTransform(Image.fromarray(pixels), to_srgb)), True
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
         raise Refused("colour profile that cannot be applied") from error
-    return np.asarray(image), True
+
+
+@lru_cache(64)
+def _to_srgb(profile: bytes) -> Any:
+    """What takes RGB images from a profile to sRGB."""
+    from PIL import ImageCms
+
+    given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    return ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+
+
+LATTICE = np.stack(np.meshgrid(*[np.linspace(0, 255, 9)] * 3), -1).round().astype(np.uint8).reshape(27, 27, 3)
+"""Colours from everywhere in the cube."""
 
 
 def _rgb(image: Any) -> np.ndarray:
@@ -195,7 +245,7 @@ def _rgb(image: Any) -> np.ndarray:
 
 def _check_size(width: int, height: int, options: Options) -> None:
     n = options.resolution
-    if (width, height) == (n, n):
+    if options.native or (width, height) == (n, n):
         return
     fits = options.resize if width == height or options.crop else False
     if not fits and not (options.crop and min(width, height) >= n):
@@ -221,6 +271,8 @@ def _fitting(pixels: np.ndarray, options: Options) -> tuple[np.ndarray, tuple[st
     n, changes = options.resolution, []
     if not options.allow_grey and (pixels == pixels[..., :1]).all():
         raise Refused("grey")
+    if options.native:
+        return pixels, ()
     height, width, _ = pixels.shape
     side = min(height, width) if options.resize else n
     if options.crop and (height, width) != (side, side):

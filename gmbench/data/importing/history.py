@@ -21,7 +21,7 @@ def unlike(history: History) -> list[str]:
     """
     found = []
     for what in ("formats", "sizes", "changes"):
-        totals = {source: sum(of_source["formats"].values()) for source, of_source in history.items()}
+        totals = {source: sum(of_source.get("formats", {}).values()) or 1 for source, of_source in history.items()}
         values = {value for of_source in history.values() for value in of_source.get(what, {})}
         widest, words = UNLIKE_HISTORY, ""
         for value in sorted(values):

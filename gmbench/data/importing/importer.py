@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import shutil
 from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
@@ -19,18 +20,18 @@ from pathlib import Path
 
 import numpy as np
 
-from gmbench.data.cards import CARD, REAL, ROLES, DatasetCard
+from gmbench.data.cards import CARD, REAL, DatasetCard, registered_cards
 from gmbench.data.folders import data_folder
 from gmbench.data.hub import FILE_NAMES
 from gmbench.data.importing.cards import card_toml
-from gmbench.data.importing.chunks import convert, parallel, pieces, read_index, shares
+from gmbench.data.importing.chunks import converted, pieces, read_index, shares
 from gmbench.data.importing.containers import ARCHIVES, is_archive
 from gmbench.data.importing.decoding import Options
 from gmbench.data.importing.history import unlike
-from gmbench.data.importing.names import names_of_reals, printable, source_matcher
-from gmbench.data.importing.roles import FEWEST, Decoded
+from gmbench.data.importing.names import may_be_real, names_of_reals, printable, source_matcher
+from gmbench.data.importing.roles import Decoded
 from gmbench.data.importing.scanning import Folders, scan
-from gmbench.data.judgements import SMALL_MANIFOLD
+from gmbench.data.judgements import FEWEST, MANIFOLD_SHARE, SMALL_MANIFOLD
 from gmbench.data.manifest import MANIFEST, Manifest, StoredFile, shard_path
 from gmbench.data.parquet import image_schema
 from gmbench.data.readme import QUARANTINE, import_readme
@@ -38,7 +39,6 @@ from gmbench.errors import DataError, OutputError, ParameterError
 from gmbench.support.files import ensure_writable, locked, replacing, sha256_file, write_text
 from gmbench.support.progress import Progress
 
-MANIFOLD_SHARE = 0.5
 ROW_GROUP = 256
 SHARD_BYTES = 256 * 2**20
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
@@ -59,6 +59,7 @@ class Report:
         quarantined: reason to how many images or files.
         history: of each source, how many images had which format, size before `--resize`, and changes.
         warnings: what is worth knowing before anyone measures with it.
+        reads: how many images are read: those that were matched, or fewer where a limit is given.
     """
 
     matched: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class Report:
     quarantined: dict[str, int] = field(default_factory=dict)
     history: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    reads: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,16 +100,24 @@ class Dealing:
 
 
 def check_import(
-    card: DatasetCard, origin: Path, real: str | None = None, labels: str | None = None, keep_splits: bool = False
+    card: DatasetCard,
+    origin: Path,
+    real: str | None = None,
+    labels: str | None = None,
+    keep_splits: bool = False,
+    limit: int | None = None,
 ) -> tuple[Folders, Report]:
     """What would be taken as what; writes nothing.
 
     Args:
         real: another name of folders with real images.
         labels: see `scan`.
+        keep_splits: given splits are roles.
+        limit: so many images of each source at most.
 
     Raises:
-        DataError: there is no folder, no real image or no source; or a table contradicts its folder.
+        DataError: there is no folder, no real image or no source; a table contradicts its folder; or splits are to be
+            kept, and there are none, or images in none of them.
     """
     if not origin.exists():
         raise DataError(f"{origin} does not exist. Give the folder that holds one folder per source.")
@@ -119,7 +129,7 @@ def check_import(
         matched=folders.matched,
         notes=folders.notes,
         joined=folders.joined,
-        missing=[name for name in card.sources if name not in sources],
+        missing=[name for name in card.generators if name not in sources],
         ignored=folders.ignored,
         splits=folders.splits,
     )
@@ -128,12 +138,48 @@ def check_import(
     if REAL not in sources:
         raise DataError(f"{origin} has no folder of real images; expected one of: {names_of_reals(card)}.{there}")
     if len(sources) < 2:
-        raise DataError(f"{origin} has no folder of a source; expected some of: {', '.join(card.sources)}.{there}")
+        raise DataError(f"{origin} has no folder of a source; expected some of: {', '.join(card.generators)}.{there}")
     if folders.splits and not keep_splits:
         report.warnings.append(
             f"the given splits ({', '.join(folders.splits)}) are pooled and dealt anew; --keep-splits keeps them"
         )
+    if keep_splits and not folders.splits:
+        raise DataError(f"{origin} has no given splits to keep: expected folders such as train, val and test.")
+    if keep_splits and (loose := [found for found in folders.found if not found.split]):
+        raise DataError(
+            f"{loose[0].place.n} images of {loose[0].source} in {printable(loose[0].place.folder)} are in none of the "
+            f"given splits ({', '.join(folders.splits)}). Move them, or leave out --keep-splits."
+        )
+    report.warnings += _doubtful(card)
+    folders.found.sort(key=lambda one: (one.source != REAL, one.source, one.place.folder, one.place.label))
+    taken = shares(folders.found, limit)
+    report.reads = sum(taken)
+    report.notes |= _limited(folders, taken) if limit is not None else {}
     return folders, report
+
+
+def _doubtful(card: DatasetCard) -> list[str]:
+    """A line for each source that nobody registered and whose name speaks of real images."""
+    if card.slug in registered_cards():
+        return []
+    return [
+        f"{name} is taken as a generative model, though its name speaks of real images: if they are, say --real "
+        f"{shlex.quote(source.title)}"
+        for name, source in card.generators.items()
+        if may_be_real(source.title)
+    ]
+
+
+def _limited(folders: Folders, taken: list[int]) -> dict[str, str]:
+    """How many images of each place are taken, for sources that are from several."""
+    of_source: dict[str, list[str]] = {}
+    for found, n in zip(folders.found, taken, strict=True):
+        of_source.setdefault(found.source, []).append(f"{n} of {printable(found.place.folder)}")
+    return {
+        f"limit, {source}": ", ".join(each[:4]) + (f" and {len(each) - 4} folders more" if len(each) > 4 else "")
+        for source, each in of_source.items()
+        if len(each) > 1
+    }
 
 
 def import_dataset(
@@ -169,7 +215,7 @@ def import_dataset(
     dealing = dealing or Dealing()
     out = data_folder() / card.slug
     work = data_folder() / f".{card.slug}.import"
-    folders, report = check_import(card, origin, real, labels, dealing.keep_splits)
+    folders, report = check_import(card, origin, real, labels, dealing.keep_splits, options.limit_per_source)
     with locked(work.with_suffix(".lock"), f"{card.slug} is being imported or removed"):
         _finish_replacing(work, out)
         if (out / MANIFEST).exists() and not replace:
@@ -236,33 +282,17 @@ def _import(
     out: Path,
 ) -> None:
     keys: dict[int, str] = {}
-    total = sum(n for _, n in report.matched.values())
-    in_order = sorted(
-        folders.found, key=lambda found: (found.source != REAL, found.source, found.place.folder, found.place.label)
-    )
-    if options.limit_per_source is not None:
-        taken: dict[str, list[str]] = {}
-        for found, n in zip(in_order, shares(in_order, options.limit_per_source), strict=True):
-            taken.setdefault(found.source, []).append(f"{n} of {printable(found.place.folder)}")
-        report.notes |= {
-            f"limit, {source}": ", ".join(each[:4]) + (f" and {len(each) - 4} folders more" if len(each) > 4 else "")
-            for source, each in taken.items()
-            if len(each) > 1
-        }
-    with progress.phase("decoding", total) as phase:
-        jobs = ((piece, origin, work, options) for piece in pieces(origin, in_order, options.limit_per_source))
-        for number, (key, done) in parallel(convert, jobs, workers):
+    with progress.phase("decoding", report.reads) as phase:
+        jobs = ((piece, origin, work, options) for piece in pieces(origin, folders.found, options.limit_per_source))
+        for number, (key, done) in converted(jobs, workers):
             keys[number] = key
             phase.advance(done)
 
-    images = Decoded.read(work, [keys[number] for number in range(len(keys))], card.classes)
-    given = {role for code, role in enumerate(ROLES) if (images.splits == code).any()}
-    if dealing.keep_splits and not given:
-        raise DataError(f"{origin} has no given splits to keep: expected folders such as train, val and test.")
-    test_only = dealing.test_only or (dealing.keep_splits and given <= {"test", "manifold"})
+    images = Decoded.read(work, [keys[number] for number in range(len(keys))], card.sources)
+    test_only = dealing.test_only or (dealing.keep_splits and {*folders.splits} <= {"test", "manifold"})
     refused = images.drop_duplicates() + images.drop_small_sources(1 if test_only or dealing.keep_splits else FEWEST)
     report.images = images.counts()
-    report.missing += [name for name in card.sources if name not in report.images and name not in report.missing]
+    report.missing += [name for name in card.generators if name not in report.images and name not in report.missing]
     if REAL not in report.images or len(report.images) < 2:
         kinds = _write_quarantine(work / QUARANTINE, images, refused)
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in kinds.items())
@@ -400,8 +430,6 @@ def _write_about(
     test_only: bool,
 ) -> None:
     """The manifest, the README, and the card if nobody registered it."""
-    from gmbench.data.cards import registered_cards
-
     manifold = sum(stored.rows for name, stored in files.items() if name.startswith("data/manifold-"))
     outside = report.images | {REAL: report.images[REAL] - manifold}
     provenance = {"command": f"gmbench data import {card.slug} --from DIR", "dealing": asdict(dealing)}

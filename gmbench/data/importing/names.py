@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gmbench.data.cards import REAL, DatasetCard, registered_cards
-from gmbench.data.judgements import GENERATED_NAMES, NO_SOURCES, REAL_NAMES
+from gmbench.data.judgements import DATASETS_OF_REALS, GENERATED_NAMES, NO_SOURCES, REAL_NAMES, SPEAKS_OF_REALS
 from gmbench.errors import DataError
 
 SAYS_NOTHING = re.compile(r"samples?|images?|generated|fakes?|pngs?|\d+k|(32|64|256)(x(32|64|256))?")
@@ -52,7 +52,7 @@ def source_matcher(card: DatasetCard, real: str | None = None) -> Matcher:
     spelling = normalised if card.slug in registered_cards() else slugged
     exact: dict[str, str] = {}
     spelt: dict[str, set[str]] = {}
-    for name, source in card.sources.items():
+    for name, source in card.generators.items():
         for alias in (*source.aliases, source.title, name):
             exact.setdefault(alias, name)
             spelt.setdefault(spelling(alias), set()).add(name)
@@ -100,8 +100,10 @@ def names_of_reals(card: DatasetCard) -> str:
 
 
 def printable(name: str) -> str:
-    """A file's name as text, no two names alike: a byte that is none becomes `\\xff`, and a backslash two."""
-    return os.fsencode(name.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")
+    """A file's name as text, no two names alike: a byte that is none becomes `\\xff`, what cannot be seen (line breaks,
+    what steers a terminal or turns the direction of writing) `\\u001b`, and a backslash two."""
+    text = os.fsencode(name.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text)
 
 
 def source_slug(folder: str) -> str:
@@ -113,7 +115,7 @@ def source_slug(folder: str) -> str:
     slug = slugged(folder)
     if not slug or slug == REAL:
         raise DataError(
-            f"the folder '{printable(folder)}' gives no name for a source: rename it with letters or digits."
+            f"the folder '{printable(folder)}' gives no name for a source: rename it with letters a to z or digits."
         )
     return slug
 
@@ -125,7 +127,36 @@ def slugged(name: str) -> str:
 
 def says_only_real(name: str, real: str | None = None) -> bool:
     """Whether a name says that images are real and nothing else."""
-    return name == real or bool({_joined(name), normalised(name)} & _REALS)
+    says_generated = any(word in _GENERATED for word in _words(name))
+    return name == real or _joined(name) in _REALS or (normalised(name) in _REALS and not says_generated)
+
+
+def is_number(label: str) -> bool:
+    """Whether a label is a whole number, which names no source."""
+    try:
+        return float(label).is_integer()
+    except ValueError:
+        return False
+
+
+def is_real_label(label: str) -> bool:
+    """Whether a label beside an image says "real" and nothing else: by its name, or by the number 0."""
+    return float(label) == 0 if is_number(label) else says_only_real(label)
+
+
+def is_generated_label(label: str) -> bool:
+    """Whether a label beside an image says "generated" and not by which model: by its name, or by another number."""
+    return float(label) != 0 if is_number(label) else says_only_generated(label)
+
+
+def names_a_model(label: str) -> bool:
+    """Whether a label beside an image says more than "real" or "generated"."""
+    return not is_real_label(label) and not is_generated_label(label)
+
+
+def may_be_real(name: str) -> bool:
+    """Whether the name of a source that nobody registered speaks of real images."""
+    return any(word in SPEAKS_OF_REALS for word in _words(name)) or normalised(name) in DATASETS_OF_REALS
 
 
 def says_only_generated(name: str) -> bool:

@@ -13,10 +13,8 @@ import numpy as np
 
 from gmbench.data.cards import REAL, ROLES
 from gmbench.data.importing.chunks import read_index
+from gmbench.data.judgements import FEWEST, SHARES
 from gmbench.errors import DataError
-
-FEWEST = 5
-SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
 @dataclass(eq=False)
@@ -53,16 +51,20 @@ class Decoded:
         return cls(work, keys, classes, *map(np.concatenate, zip(*parts, strict=True)))
 
     def drop_duplicates(self) -> list[tuple[str, str]]:
-        """Keeps the first of equal images; path and reason of the others."""
+        """Keeps the first of equal images, but none of such as are in two sources; path and reason of the others."""
         by_id = np.argsort(self.ids, kind="stable")
         again = np.flatnonzero(np.r_[False, self.ids[by_id][1:] == self.ids[by_id][:-1]])
         firsts: dict[int, int] = {}
         for place in again:
             firsts[by_id[place]] = firsts.get(by_id[place - 1], by_id[place - 1])
-        self.kept[list(firsts)] = False
+        in_two = {first: image for image, first in firsts.items() if self.sources[image] != self.sources[first]}
+        self.kept[[*firsts, *in_two]] = False
         paths = self._paths(np.array([*firsts, *firsts.values()], np.int64))
+        kinds = {image: "in two sources" if first in in_two else "duplicate" for image, first in firsts.items()}
+        kinds |= dict.fromkeys(in_two, "in two sources")
         return [
-            (paths[image], f"duplicate: the same pixels as {paths[first]}") for image, first in sorted(firsts.items())
+            (paths[image], f"{kinds[image]}: the same pixels as {paths[other]}")
+            for image, other in sorted((firsts | in_two).items())
         ]
 
     def drop_small_sources(self, fewest: int = FEWEST) -> list[tuple[str, str]]:

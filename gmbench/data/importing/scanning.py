@@ -5,15 +5,35 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from gmbench.data.cards import REAL
-from gmbench.data.importing.chunks import count, is_wanted
-from gmbench.data.importing.containers import PARQUET, TABLES, is_archive, members, parquet_labels, read_table
+from gmbench.data.cards import REAL, ROLES
+from gmbench.data.importing.chunks import count, is_wanted, names_in
+from gmbench.data.importing.containers import (
+    PARQUET,
+    TABLES,
+    Labels,
+    is_archive,
+    members,
+    opened,
+    parquet_labels,
+    read_table,
+)
 from gmbench.data.importing.decoding import ARRAYS, IMAGES, Refused
-from gmbench.data.importing.names import Match, Matcher, printable, says_no_source, says_only_generated, says_only_real
+from gmbench.data.importing.names import (
+    Match,
+    Matcher,
+    is_number,
+    is_real_label,
+    names_a_model,
+    printable,
+    says_no_source,
+    says_only_generated,
+    says_only_real,
+    slugged,
+)
 from gmbench.data.judgements import LEFT_BEHIND, SPLITS
 from gmbench.errors import DataError
 
@@ -79,12 +99,15 @@ class Survey:
     """The images below a folder before anyone has said whose they are.
 
     Attributes:
-        places: where images are. tables: folder to column and labels of a table there.
+        home: what paths are from: the folder itself, or that of an archive.
+        places: where images are. tables: path of a table to its labels. unread: path of a table to why it is not read.
         ignored: as in `Folders`.
     """
 
+    home: Path
     places: list[Place] = field(default_factory=list)
-    tables: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    tables: dict[str, Labels] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
 
     def splits(self) -> dict[tuple[str, ...], str]:
@@ -103,7 +126,7 @@ class Survey:
 
 def survey(origin: Path) -> Survey:
     """Looks through a folder, or an archive. Links to folders are followed, but no folder is visited twice."""
-    found = Survey()
+    found = Survey(origin if origin.is_dir() else origin.parent)
     if origin.is_file():
         _survey_file(origin, ".", found)
         return found
@@ -132,7 +155,9 @@ def survey(origin: Path) -> Survey:
                     (links if entry.is_symlink() else waiting).append(folder / entry.name)
                 elif is_wanted(entry):
                     n_images += count(folder / entry.name)
-                elif not stat.S_ISREG(entry.stat().st_mode) or not _survey_file(folder / entry.name, name, found):
+                elif not stat.S_ISREG(entry.stat().st_mode):
+                    found.ignored[printable(f"{name}/{entry.name}")] = "no file"
+                elif not _survey_file(folder / entry.name, name, found):
                     others[Path(entry.name).suffix.lower()] += 1
             except OSError as error:
                 found.ignored[printable(f"{name}/{entry.name}")] = error.strerror or str(error)
@@ -151,8 +176,7 @@ def _survey_file(path: Path, folder: str, found: Survey) -> bool:
     name = PurePosixPath(folder, path.name).as_posix()
     try:
         if path.name.lower() in TABLES:
-            if (table := read_table(path)) is not None:
-                found.tables[folder] = table
+            _survey_table(path.read_bytes(), name, found)
             return True
         if is_archive(path.name):
             found.places += _places_in(path, name, found)
@@ -169,6 +193,16 @@ def _survey_file(path: Path, folder: str, found: Survey) -> bool:
     return False
 
 
+def _survey_table(content: bytes, name: str, found: Survey) -> None:
+    try:
+        if (table := read_table(content, name)) is not None:
+            found.tables[name] = table
+        else:
+            found.ignored[printable(name)] = "a table without labels of files"
+    except Refused as refused:
+        found.unread[name] = str(refused)
+
+
 def _places_in(path: Path, name: str, found: Survey) -> Iterator[Place]:
     images, others = Counter[str](), Counter[str]()
     for member in members(path):
@@ -177,6 +211,9 @@ def _places_in(path: Path, name: str, found: Survey) -> Iterator[Place]:
             found.ignored.setdefault(printable(f"{name}/{inner}"), "left behind by a tool")
         elif inner.suffix.lower() in IMAGES:
             images[PurePosixPath(name, inner.parent).as_posix()] += 1
+        elif inner.name.lower() in TABLES:
+            with opened(path) as read:
+                _survey_table(read(member), f"{name}/{inner}", found)
         else:
             others[inner.suffix.lower()] += 1
     for suffix, n in others.items():
@@ -193,16 +230,21 @@ def scan(origin: Path, match: Matcher, labels: str | None = None, looked: Survey
         looked: what `survey` found there.
 
     Raises:
-        DataError: a table contradicts the folders.
+        DataError: a table contradicts the folders, cannot be read, or names none of the images there.
     """
     looked = looked or survey(origin)
     folders = Folders(ignored=dict(looked.ignored))
+    if looked.unread and labels != "folders":
+        name, why = next(iter(looked.unread.items()))
+        raise DataError(f"{printable(name)} {why}. Mend it, or go by the names of folders: --labels folders.")
+    folders.ignored |= {printable(name): why for name, why in looked.unread.items()}
     splits = looked.splits()
+    paths = {_without_splits(place, splits) for place in looked.places}
     deciding: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-    for place in (part for whole in looked.places for part in _by_label(origin, whole, looked, labels)):
+    given = set()
+    for place in _by_labels(looked, labels, folders):
         of_split = [role for path, role in splits.items() if place.parts[: len(path)] == path]
-        folders.splits += [role for role in of_split if role not in folders.splits]
-        parts = tuple(p for d, p in enumerate(place.parts, start=1) if place.parts[:d] not in splits)
+        parts = _without_splits(place, splits)
         matched = _labelled(match, parts, place.label)
         shown = printable(place.folder) + (f" [{place.label}]" if place.label else "")
         if matched.source is None:
@@ -220,7 +262,12 @@ def scan(origin: Path, match: Matcher, labels: str | None = None, looked: Survey
         if matched.note:
             folders.notes[shown] = matched.note
         deciding[matched.source].add(matched.place)
-        folders.found.append(Found(place, matched.source, of_split[-1] if of_split else _split_of(place)))
+        split = of_split[-1] if of_split else _split_of(place)
+        given |= {split} - {""}
+        folders.found.append(Found(place, matched.source, split))
+        if beside := _beside(matched, parts, paths):
+            folders.notes[shown] = ", ".join(filter(None, [matched.note, beside]))
+    folders.splits = [role for role in ROLES if role in given]
     folders.joined = {
         source: sorted(printable("/".join(place)) for place in places)
         for source, places in sorted(deciding.items())
@@ -236,9 +283,25 @@ def _split_of(place: Place) -> str:
     return ""
 
 
-def is_number(label: str) -> bool:
-    """Whether a label is a whole number, which names no source."""
-    return label.lstrip("-").isdecimal()
+def _without_splits(place: Place, splits: dict[tuple[str, ...], str]) -> tuple[str, ...]:
+    """The names on a place's path, less those of given splits."""
+    return tuple(part for depth, part in enumerate(place.parts, start=1) if place.parts[:depth] not in splits)
+
+
+def _beside(matched: Match, parts: tuple[str, ...], paths: set[tuple[str, ...]]) -> str:
+    """What is odd in a folder that says neither real nor generated, in a model's folder where one beside it does.
+
+    Args:
+        paths: of all places.
+    """
+    if matched.source == REAL:
+        return ""
+    for depth in range(len(matched.place), len(parts)):
+        others = {path[depth] for path in paths if path[:depth] == parts[:depth] != path}
+        said = sorted(name for name in others if says_only_generated(name))
+        if said and parts[depth] not in said:
+            return f"beside '{printable(said[0])}', and does not say whether it is generated or real"
+    return ""
 
 
 def _labelled(match: Matcher, parts: tuple[str, ...], label: str) -> Match:
@@ -248,57 +311,78 @@ def _labelled(match: Matcher, parts: tuple[str, ...], label: str) -> Match:
     matched = match(parts)
     if not label:
         return matched
-    if int(label) == 0:
+    if is_real_label(label):
         where = "" if matched.source in (REAL, None) else f" in a folder of {matched.source}"
-        return Match(REAL, (*parts, label), f"labelled 0, which is real{where}")
+        return Match(REAL, (*parts, label), f"labelled {printable(label)}, which is real{where}")
     if matched.source == REAL:
-        return Match(None, note=f"labelled {label}, which is not real, in a folder of reals")
+        return Match(None, note=f"labelled {printable(label)}, which is not real, in a folder of reals")
     return matched
 
 
-def _by_label(origin: Path, place: Place, looked: Survey, labels: str | None) -> Iterable[Place]:
-    """A place in parts, one for each label that a table has for its images."""
-    if place.label or place.archive or labels == "folders" or not looked.tables:
-        return [place]
-    tables = [
-        (folder, looked.tables[folder][1])
-        for folder in (place.folder, *(parent.as_posix() for parent in PurePosixPath(place.folder).parents))
-        if folder in looked.tables
-    ]
-    if not tables:
-        return [place]
-    of_label: dict[str, list[str]] = defaultdict(list)
-    with os.scandir(origin / place.folder) as entries:
-        names = sorted(entry.name for entry in entries if not LEFT_BEHIND.fullmatch(entry.name) and is_wanted(entry))
-    for name in names:
-        path = PurePosixPath(place.folder, name)
-        found = [table.get(path.relative_to(folder).as_posix()) for folder, table in tables]
-        of_label[next((label for label in found if label is not None), "")].append(name)
-    return [
-        Place(place.folder, sum(count(origin / place.folder / name) for name in names), names=tuple(names), label=label)
-        for label, names in sorted(of_label.items())
-    ]
+def _by_labels(looked: Survey, labels: str | None, folders: Folders) -> Iterator[Place]:
+    """All places, those whose images have labels in a table in parts: one for each label.
+
+    Raises:
+        DataError: no label of a table is of an image.
+    """
+    tables = {} if labels == "folders" else looked.tables
+    spelt: dict[str, set[str]] = {name: set() for name in tables}
+    for place in looked.places:
+        around = {place.folder, *(parent.as_posix() for parent in PurePosixPath(place.folder).parents)}
+        mine = [name for name in tables if PurePosixPath(name).parent.as_posix() in around]
+        mine.sort(key=len, reverse=True)
+        if place.label or not mine:
+            yield place
+            continue
+        of_label: dict[str, list[str]] = defaultdict(list)
+        for file in names_in(looked.home, place):
+            path = PurePosixPath(place.archive or place.folder, file)
+            label = ""
+            for name in mine:
+                if (said := tables[name].label(PurePosixPath(name).parent.as_posix(), path)) is not None:
+                    spelling, label = said
+                    spelt[name].add(spelling)
+                    break
+            of_label[label].append(file)
+        for label, files in sorted(of_label.items()):
+            n = len(files) if place.archive else sum(count(looked.home / place.folder / file) for file in files)
+            yield Place(place.folder, n, place.archive, tuple(files), label)
+    for name, known in spelt.items():
+        if not known:
+            raise DataError(
+                f"{printable(name)} labels {len(tables[name].of)} files, and none of them is an image that was found. "
+                "Mend its names, or go by those of folders: --labels folders."
+            )
+        if missing := len(tables[name].of) - len(known):
+            folders.ignored[printable(name)] = f"{missing} of {len(tables[name].of)} labels are of no image here"
 
 
-def source_names(looked: Survey, real: str | None) -> list[str]:
+def source_names(looked: Survey, real: str | None, labels: str | None = None) -> list[str]:
     """The names that sources of a dataset that nobody registered have, less those that say only "real".
 
     They are those of the labels where there are some, else of the first folder below splits and below what all images
-    share.
+    share. In a folder per source (there is one of reals) folders name sources beside the labels of tables, so that a
+    contradiction is seen, unless `labels` is `table`.
     """
     splits, names = looked.splits(), dict[str, None]()
     paths = []
+    by_folder = labels != "table" and any(says_only_real(part, real) for place in looked.places for part in place.parts)
+    tables = {} if labels == "folders" else looked.tables
+    labelled = {PurePosixPath(name).parent.as_posix(): list(table.of.values()) for name, table in tables.items()}
     for place in looked.places:
-        if place.label and not is_number(place.label):
-            names[place.label] = None
-        elif labels := [
-            label for label in looked.tables.get(place.folder, ("", {}))[1].values() if not is_number(label)
-        ]:
-            names |= dict.fromkeys(label for label in labels if label)
-        else:
-            paths.append([p for d, p in enumerate(place.parts, start=1) if place.parts[:d] not in splits])
+        around = [place.folder, *(parent.as_posix() for parent in PurePosixPath(place.folder).parents)]
+        mine = next((labelled[folder] for folder in around if folder in labelled), [])
+        said = [label for label in (*mine, place.label) if label and names_a_model(label)]
+        if not by_folder:
+            said += [label for label in (*mine, place.label) if says_only_generated(label)]
+        if (not said and not says_only_real(place.label, real)) or (by_folder and mine):
+            paths.append(list(_without_splits(place, splits)))
+        names |= dict.fromkeys(said)
     paths = _below_wrappers(paths, real)
-    names |= dict.fromkeys(path[0] for path in paths if path)
+    folders = {path[0] for path in paths if path}
+    slugs = {slugged(folder) for folder in folders}
+    # A label that spells a folder's name otherwise is that folder's.
+    names = dict.fromkeys([*folders, *(label for label in names if slugged(label) not in slugs)])
     return sorted(name for name in names if not says_only_real(name, real) and not says_no_source(name))
 
 
