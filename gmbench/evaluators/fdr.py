@@ -136,11 +136,16 @@ def _within_and_between(features: np.ndarray, drawn: list[np.ndarray]) -> tuple[
 
 
 def _fit(sample: np.ndarray) -> _Gaussian:
-    """The root is the centred sample over the root of n - 1, or its QR factor R where that has fewer rows."""
+    """The root is the centred sample over the root of n - 1, or its QR factor R where that has fewer rows.
+
+    The rows of a centred sample add up to zero. A reflection that takes (1, ..., 1) to an axis (Householder's) turns
+    the first row to zero, which is left out: roots of two such samples have no product of needlessly low rank.
+    """
     sample = np.asarray(sample, dtype=np.float64)
     mean = sample.mean(axis=0)
-    root = (sample - mean) / np.sqrt(len(sample) - 1)
-    trace = float(np.square(root).sum())
+    centred = (sample - mean) / np.sqrt(len(sample) - 1)
+    trace = float(np.square(centred).sum())
+    root = centred[1:] + centred[0] / (np.sqrt(len(sample)) - 1)
     if len(root) > root.shape[1]:
         root = np.linalg.qr(root, mode="r")
     return _Gaussian(mean, root, trace)

@@ -159,7 +159,7 @@ def explain_answers(model: Model, asked: Asked, path: Path, progress: Progress) 
     """
     from PIL import Image
 
-    from gmbench.manifold.projection import nearest
+    from gmbench.manifold.neighbors import nearest
 
     if len(asked.answers) > MOST_EXPLAINED:
         raise DataError(f"--explain: at most {MOST_EXPLAINED} images fit into a picture, got {len(asked.answers)}.")
