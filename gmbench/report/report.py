@@ -223,9 +223,7 @@ def _confidence(subject: Subject) -> Iterator[str]:
 def _features(subject: Subject, progress: Progress) -> Iterator[str]:
     yield heading("The feature space")
     if subject.features is None:
-        yield paragraph(
-            "The features of this run are not in the cache of this machine; run it again to see them."
-        )
+        yield paragraph("The features of this run are not in the cache of this machine; run it again to see them.")
         return
     progress.say(f"placing {len(subject.features):,} features in the plane")
     places = tsne(subject.features)
