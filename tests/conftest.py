@@ -22,9 +22,9 @@ from gmbench.data.images import ImageSet
 from gmbench.data.importing.cards import card_toml
 from gmbench.data.manifest import role_path, write_manifest
 from gmbench.data.parquet import write_role
-from gmbench.manifold.encoders import Encoder
 from gmbench.support.cache import Cache
 from gmbench.support.progress import Progress
+from gmbench.testing import _encoder as blank_encoder
 
 SOURCES = ("real", "blurred", "noisy")
 
@@ -124,7 +124,7 @@ def context(tiny: Dataset, tmp_path: Path) -> RunContext:
     """What a run would lend to a method on the small dataset."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    return RunContext(tiny["manifold"], 7, "cpu", Cache(), scratch, Progress(), lambda *which: Encoder().eval())
+    return RunContext(tiny["manifold"], 7, "cpu", Cache(), scratch, Progress(), blank_encoder)
 
 
 def image_set(pixels: np.ndarray, labels: np.ndarray | None = None, sources: tuple[str, ...] = SOURCES) -> ImageSet:
