@@ -42,14 +42,17 @@ def list_(
     from gmbench.data.cards import broken_cards, dataset_cards
     from gmbench.data.locations import state_in_words
     from gmbench.protocol.settings import SETTINGS
-    from gmbench.registry import methods
+    from gmbench.registry import broken_methods, methods
 
     chosen = [what] if what else list(Listed)
     found = {
-        Listed.methods: lambda: [
-            {"slug": slug, "title": method.title, "looks_at": method.card.looks_at, "folder": method.folder}
-            for slug, method in methods().items()
-        ],
+        Listed.methods: lambda: (
+            [
+                {"slug": slug, "title": method.title, "looks_at": method.card.looks_at, "folder": method.folder}
+                for slug, method in methods().items()
+            ]
+            + [{"slug": slug, "problem": str(error)} for slug, error in broken_methods().items()]
+        ),
         Listed.datasets: lambda: (
             [
                 {
