@@ -12,11 +12,11 @@ import re
 import sys
 import tomllib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
-from importlib.metadata import entry_points
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -201,15 +201,22 @@ class Method:
 def methods() -> dict[str, Method]:
     """All methods by slug: baselines, methods, and those of installed packages.
 
+    Those whose card cannot be read are left out; `broken_methods` has them.
+
     Raises:
-        DataError: a card is damaged, a slug is found twice, or there is a link in `baselines/` or `methods/`.
+        DataError: a slug is found twice, or there is a link in `baselines/` or `methods/`.
     """
     found: dict[str, Method] = {}
-    for method in _all_methods():
+    for method in _scan()[0]:
         if method.slug in found:
             raise DataError(f"two methods are named '{method.slug}': {found[method.slug].folder} and {method.folder}.")
         found[method.slug] = method
     return dict(sorted(found.items()))
+
+
+def broken_methods() -> dict[str, DataError]:
+    """What is wrong with those methods that cannot be read, by the slug that their folder or entry point would give."""
+    return _scan()[1]
 
 
 def find_method(name: str | Path) -> Method:
@@ -227,6 +234,8 @@ def find_method(name: str | Path) -> Method:
             )
         return found[0]
     if name not in methods():
+        if (problem := broken_methods().get(name)) is not None:
+            raise problem
         raise NotFoundError.of("method", name, methods())
     return methods()[name]
 
@@ -295,21 +304,46 @@ def refuse_links(home: Path) -> None:
         raise DataError(f"{link} is a link. Put files in its place: what a link leads to is neither checked nor kept.")
 
 
-def _all_methods() -> Iterator[Method]:
+def _scan() -> tuple[list[Method], dict[str, DataError]]:
+    """Every method, and what is wrong with those that cannot be read: one that is broken does not hide the others.
+
+    Raises:
+        DataError: there is a link in `baselines/` or `methods/`.
+    """
+    found: list[Method] = []
+    broken: dict[str, DataError] = {}
+
+    def read(slug: str, folder: Callable[[], Path], module: str) -> None:
+        try:
+            found.extend(list(_read_methods(folder(), module)))
+        except DataError as error:
+            broken[slug] = error
+
     for home in METHOD_FOLDERS:
         # An installed package may consist of links, which its installer made.
         if (home.parent / "pyproject.toml").is_file():
             refuse_links(home)
         for path in sorted(home.glob(f"*/{CARD}")):
-            yield from _read_methods(path.parent, f"gmbench.attributors.{path.parent.name}")
+            name = path.parent.name
+            read(name.replace("_", "-"), partial(Path, path.parent), f"gmbench.attributors.{name}")
     for entry in entry_points(group=ENTRY_POINTS):
-        try:
-            spec = importlib.util.find_spec(entry.value)
-        except (ImportError, ValueError):
-            spec = None
-        if spec is None or spec.origin is None:
-            raise DataError(f"entry point '{entry.name}' in group {ENTRY_POINTS}: no package '{entry.value}'.")
-        yield from _read_methods(Path(spec.origin).parent, entry.value)
+        read(entry.name, partial(_folder_of, entry), entry.value)
+    return found, broken
+
+
+def _folder_of(entry: EntryPoint) -> Path:
+    """The folder of the package that an entry point names.
+
+    Raises:
+        DataError: there is no such package.
+    """
+    try:
+        spec = importlib.util.find_spec(entry.value)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None:
+        raise DataError(f"entry point '{entry.name}' in group {ENTRY_POINTS}: no package '{entry.value}'.")
+    return Path(spec.origin).parent
 
 
 def _read_methods(folder: Path, module: str | None, name: str | None = None) -> Iterator[Method]:

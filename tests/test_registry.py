@@ -84,8 +84,9 @@ def test_installed_packages_bring_methods(tmp_path: Path, monkeypatch: pytest.Mo
         assert methods()["a-guest"].module == "a_guest"
         guests.append(EntryPoint("gone", "gone.package", "gmbench.methods"))
         methods.cache_clear()
+        assert "a-guest" in methods()
         with pytest.raises(DataError, match=r"entry point 'gone' .*no package 'gone.package'"):
-            methods()
+            find_method("gone")
         guests.pop()
         guests.append(EntryPoint("again", "a_guest", "gmbench.methods"))
         methods.cache_clear()
@@ -108,6 +109,26 @@ def test_damaged_cards(tmp_path: Path, card: str, message: str) -> None:
     """A card that says too little or too much is named with the field."""
     with pytest.raises(DataError, match=message):
         find_method(str(write_method(tmp_path / "bad", card=card)))
+
+
+def test_a_broken_method_hides_no_other(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """It has a line in `list` and `doctor`, and is an error only where it is asked for."""
+    homes = (*gmbench.registry.METHOD_FOLDERS, tmp_path / "more")
+    write_method(homes[-1] / "half_done", card="title = ")
+    monkeypatch.setattr(gmbench.registry, "METHOD_FOLDERS", homes)
+    methods.cache_clear()
+    try:
+        assert "durall20" in methods()
+        code, out, _ = command("list", "methods")
+        assert code == 0
+        assert "half-done: damaged: method card" in out
+        assert "half-done" in command("doctor")[1]
+        for asked in (("info", "half-done"), ("run", "--method", "half-done", "--dataset", "gm-photos")):
+            code, _, err = command(*asked)
+            assert (code, err.count("\n")) == (2, 1)
+            assert "is not TOML" in err
+    finally:
+        methods.cache_clear()
 
 
 def test_the_digest_of_a_method_sees_what_decides_it(tmp_path: Path) -> None:

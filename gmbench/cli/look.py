@@ -17,6 +17,7 @@ from gmbench.cli.options import (
     console,
     elsewhere,
     emit,
+    names,
     progress,
     require_records,
 )
@@ -42,14 +43,17 @@ def list_(
     from gmbench.data.cards import broken_cards, dataset_cards
     from gmbench.data.locations import state_in_words
     from gmbench.protocol.settings import SETTINGS
-    from gmbench.registry import methods
+    from gmbench.registry import broken_methods, methods
 
     chosen = [what] if what else list(Listed)
     found = {
-        Listed.methods: lambda: [
-            {"slug": slug, "title": method.title, "looks_at": method.card.looks_at, "folder": method.folder}
-            for slug, method in methods().items()
-        ],
+        Listed.methods: lambda: (
+            [
+                {"slug": slug, "title": method.title, "looks_at": method.card.looks_at, "folder": method.folder}
+                for slug, method in methods().items()
+            ]
+            + [{"slug": slug, "problem": str(error)} for slug, error in broken_methods().items()]
+        ),
         Listed.datasets: lambda: (
             [
                 {
@@ -147,6 +151,44 @@ def compare(
         "verdict": found.verdict,
     }
     emit(document, lambda console: printing.print_comparison(console, found))
+
+
+class TableFormat(StrEnum):
+    markdown = "markdown"
+    latex = "latex"
+    csv = "csv"
+
+
+@app.command(rich_help_panel=LOOK)
+def table(
+    methods: Annotated[str, typer.Option(help="Rows of the leaderboard, separated by commas, or all.")] = "all",
+    datasets: Annotated[str, typer.Option(help="Slugs, separated by commas, or all that have records.")] = "all",
+    settings: Annotated[str, typer.Option(help="Settings, separated by commas.")] = "clean",
+    format_: Annotated[TableFormat, typer.Option("--format", help="latex is for booktabs.")] = TableFormat.markdown,
+    results: Results = BOARD_RESULTS,
+) -> None:
+    """Print a table to quote: accuracies with intervals, in bold what the tests do not separate from the best."""
+    from gmbench.leaderboard.quoting import quoted_table
+
+    require_records(results)
+    rows = None if methods == "all" else names("--methods", methods, [])
+    columns = None if datasets == "all" else names("--datasets", datasets, [])
+    text = quoted_table(results, rows, columns, names("--settings", settings, []), format_.value)
+    typer.echo(text, nl=False)
+
+
+@app.command(rich_help_panel=LOOK)
+def cite(
+    row: Annotated[str, typer.Argument(help="A row of the leaderboard, e.g. manifpt-rgb.")],
+    dataset: Annotated[str | None, typer.Option(help="Of one dataset (default: of all that it was run on).")] = None,
+    setting: Annotated[str, typer.Option(help="How the images reached the method.")] = "clean",
+    results: Results = BOARD_RESULTS,
+) -> None:
+    """Print BibTeX of a row: its method, its dataset with revision, and gmbench with commit and digest."""
+    from gmbench.leaderboard.quoting import references
+
+    require_records(results)
+    typer.echo(references(results, row, dataset, setting), nl=False)
 
 
 @app.command(rich_help_panel=LOOK)

@@ -20,7 +20,7 @@ from gmbench.data.manifest import read_manifest, stored_card
 from gmbench.errors import GmbenchError, NotFoundError
 from gmbench.protocol.settings import SETTINGS
 from gmbench.records.scoring import Compared
-from gmbench.registry import Method, methods
+from gmbench.registry import Method, broken_methods, methods
 from gmbench.support.cache import cache_folder, kept_sizes
 from gmbench.support.parameters import written
 
@@ -49,11 +49,12 @@ SMALLEST_P = 1e-12
 
 
 def print_methods(console: Console) -> None:
-    """A line per method."""
+    """A line per method, and one for each that cannot be read."""
     table = Table("method", "year", "looks at", "title", box=None, pad_edge=False)
     for method in methods().values():
         table.add_row(method.slug, str(method.card.year), method.card.looks_at, method.title)
     console.print(table)
+    _print_broken(console, broken_methods())
 
 
 def print_datasets(console: Console) -> None:
@@ -94,7 +95,7 @@ def print_data(console: Console) -> None:
 
 
 def _print_broken(console: Console, broken: Mapping[str, GmbenchError]) -> None:
-    """A line per dataset that is here and cannot be read."""
+    """A line for each dataset or method that is here and cannot be read."""
     for slug, error in broken.items():
         console.print(Text(f"{slug}: damaged: {error}"), soft_wrap=True)
 
@@ -134,7 +135,7 @@ def print_info(console: Console, slug: str) -> None:
         _print_method(console, methods()[slug])
     elif slug in (cards := dataset_cards()):
         _print_dataset(console, cards[slug])
-    elif slug in (broken := broken_cards()):
+    elif slug in (broken := broken_methods() | broken_cards()):
         raise broken[slug]
     else:
         raise NotFoundError.of("method or dataset", slug, [*methods(), *cards])

@@ -13,6 +13,7 @@ from pathlib import Path
 from gmbench.data.cards import broken_cards, dataset_cards
 from gmbench.data.folders import data_folder
 from gmbench.data.locations import state_in_words
+from gmbench.registry import broken_methods
 from gmbench.runs.environment import environment, package_versions
 from gmbench.support.cache import cache_folder
 from gmbench.support.digests import harness_sha256
@@ -38,6 +39,7 @@ def diagnosis() -> dict[str, str]:
         "Hub": hub(),
         **{f"dataset {slug}": state_in_words(card) for slug, card in dataset_cards().items()},
         **{f"dataset {slug}": f"damaged: {error}" for slug, error in broken_cards().items()},
+        **{f"method {slug}": f"damaged: {error}" for slug, error in broken_methods().items()},
     }
 
 
