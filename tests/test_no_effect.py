@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import image_set, make_images
-from test_contract import CARD, QUICK, write_method
+from made_methods import CARD, QUICK, write_method
 
+from conftest import image_set, make_images
 from gmbench.attributor import RunContext
 from gmbench.errors import DataError, ParameterError
 from gmbench.registry import Method, find_method, methods

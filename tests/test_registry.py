@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from test_contract import CARD, CODE, write_method
+from made_methods import CARD, CODE, write_method
 
 import gmbench.registry
 from gmbench.errors import DataError, NotFoundError, ParameterError

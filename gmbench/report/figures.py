@@ -86,6 +86,7 @@ def cloud(places: np.ndarray, names: Sequence[str], groups: Sequence[str], title
         chosen = places[of == name]
         ax.scatter(*chosen.T, s=9, alpha=0.7, linewidths=0, label=name, rasterized=True, **style(number))
     ax.set(title=title, xticks=[], yticks=[])
+    ax.spines[["left", "bottom"]].set_visible(False)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=2, fontsize=9)
     return _as_svg(figure)
 

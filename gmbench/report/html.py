@@ -24,7 +24,9 @@ p, figcaption { max-width: 46rem; }
 .faint, figcaption { color: var(--faint); font-size: .92rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .6rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { padding: .25rem .6rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top;
+  overflow-wrap: normal; }
+td.long { overflow-wrap: anywhere; min-width: 14rem; }
 td.number, th.number { text-align: right; }
 table.confusion th, table.confusion td { padding: .15rem .3rem; font-size: .8rem; text-align: center; border: 0; }
 table.confusion th[scope=row] { text-align: right; }
@@ -40,6 +42,10 @@ code, pre { font: .88rem/1.45 ui-monospace, monospace; }
 pre { background: var(--soft); padding: .7rem .9rem; border-radius: 4px; overflow-x: auto; white-space: pre-wrap; }
 a { color: inherit; }
 """
+
+
+LONG = 40
+"""Cells with more letters may break anywhere."""
 
 
 def page(title: str, parts: Iterable[str]) -> str:
@@ -69,7 +75,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], numbers: Seq
     """A table; `numbers`: columns that are set right."""
 
     def cell(tag: str, column: int, value: object, scope: str = "") -> str:
-        kind = ' class="number"' if column in numbers else ""
+        kind = ' class="number"' if column in numbers else ' class="long"' if len(str(value)) > LONG else ""
         return f"<{tag}{scope}{kind}>{text(value)}</{tag}>"
 
     head = "".join(cell("th", column, value, ' scope="col"') for column, value in enumerate(headers))
@@ -79,7 +85,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], numbers: Seq
     return f'<div class="wide" tabindex="0"><table>\n{inner}</table></div>'
 
 
-def heat_table(names: Sequence[str], shares: np.ndarray, counts: np.ndarray, caption: str) -> str:
+def heat_table(names: Sequence[str], shares: np.ndarray, counts: np.ndarray) -> str:
     """A square table of counts (n, n), row by true source, coloured by `shares` (n, n) in [0, 1]."""
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in names)
     rows = []
@@ -88,7 +94,7 @@ def heat_table(names: Sequence[str], shares: np.ndarray, counts: np.ndarray, cap
         rows.append(f'<tr><th scope="row">{text(name)}</th>{cells}</tr>')
     body = "\n".join(rows)
     return (
-        f'<div class="wide" tabindex="0"><table class="confusion"><caption class="faint">{text(caption)}</caption>\n'
+        '<div class="wide" tabindex="0"><table class="confusion">\n'
         f"<thead><tr><td></td>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
 
@@ -103,6 +109,11 @@ def figure(source: str, alternative: str, caption: str = "", pixels: bool = Fals
     kind = ' class="pixels"' if pixels else ""
     below = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
     return f'<figure><img{kind} src="{source}" alt="{text(alternative)}">{below}</figure>'
+
+
+def side_by_side(parts: Iterable[str]) -> str:
+    """Parts beside each other where there is room."""
+    return '<div class="side">\n' + "\n".join(parts) + "\n</div>"
 
 
 def tiles(items: Iterable[tuple[str, str, str]]) -> str:

@@ -20,7 +20,18 @@ from gmbench.records.integrity import check_scores, found_of
 from gmbench.records.schema import Record
 from gmbench.records.store import read_record
 from gmbench.report import figures
-from gmbench.report.html import figure, heading, heat_table, page, paragraph, png, table, text, tiles
+from gmbench.report.html import (
+    figure,
+    heading,
+    heat_table,
+    page,
+    paragraph,
+    png,
+    side_by_side,
+    table,
+    text,
+    tiles,
+)
 from gmbench.report.pictures import spectra_of, triplets
 from gmbench.support.cache import Cache
 from gmbench.support.files import write_text
@@ -183,7 +194,8 @@ def _confusion(subject: Subject) -> Iterator[str]:
     counts = np.array(subject.record.scores.accuracy.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     yield heading("What is taken for what")
-    yield heat_table(subject.sources, shares, counts, "Rows: true source. Columns: source that it was attributed to.")
+    yield paragraph("Rows: true source. Columns: source that it was attributed to.", faint=True)
+    yield heat_table(subject.sources, shares, counts)
     yield heading("Recall per source, and what it is taken for", 3)
     rows = []
     for name, of_row in zip(subject.sources, counts, strict=True):
@@ -211,9 +223,7 @@ def _confidence(subject: Subject) -> Iterator[str]:
 def _features(subject: Subject, progress: Progress) -> Iterator[str]:
     yield heading("The feature space")
     if subject.features is None:
-        yield paragraph(
-            "The features of this run are no longer in the cache of this machine; run it again to see them."
-        )
+        yield paragraph("The features of this run are not in the cache of this machine; run it again to see them.")
         return
     progress.say(f"placing {len(subject.features):,} features in the plane")
     places = tsne(subject.features)
@@ -226,19 +236,21 @@ def _features(subject: Subject, progress: Progress) -> Iterator[str]:
     card = subject.card
     if card is None:
         return
-    families = [REAL if name == REAL else card.generators[name].family for name in names if name in card.sources]
-    if len(families) == len(names):
-        shown = list(dict.fromkeys(families))
-        drawing = figures.cloud(places, shown, families, "By family")
-        yield figure(drawing, f"The same, coloured by family: {', '.join(shown)}.")
-    choices = [{} if name == REAL else card.generators[name].known_choices for name in names if name in card.sources]
+    yield side_by_side(_clouds_by_design(places, names.tolist(), card))
+
+
+def _clouds_by_design(places: np.ndarray, names: Sequence[str], card: DatasetCard) -> Iterator[str]:
+    """The same places coloured by family and by each design choice, if the card knows all sources."""
+    if not set(names) <= set(card.sources):
+        return
+    groups = {"family": [REAL if name == REAL else card.generators[name].family for name in names]}
+    choices = [{} if name == REAL else card.generators[name].known_choices for name in names]
     for choice in dict.fromkeys(key for each in choices for key in each):
-        if len(choices) != len(names):
-            break
-        values = [each.get(choice, "none or unknown") for each in choices]
+        groups[choice.replace("_", " ")] = [each.get(choice, "none or unknown") for each in choices]
+    for what, values in groups.items():
         shown = sorted(set(values))
-        drawing = figures.cloud(places, shown, values, f"By {choice.replace('_', ' ')}")
-        yield figure(drawing, f"The same, coloured by {choice.replace('_', ' ')}: {', '.join(shown)}.")
+        drawing = figures.cloud(places, shown, values, f"By {what}")
+        yield figure(drawing, f"The same, coloured by {what}: {', '.join(shown)}.")
 
 
 def tsne(features: np.ndarray) -> np.ndarray:
@@ -248,8 +260,9 @@ def tsne(features: np.ndarray) -> np.ndarray:
 
     x = np.asarray(features, np.float64)
     x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-12)
-    if x.shape[1] > 50:
-        x = PCA(50, random_state=0).fit_transform(x)
+    components = min(50, len(x))
+    if x.shape[1] > components:
+        x = PCA(components, random_state=0).fit_transform(x)
     perplexity = min(30, max(2, (len(x) - 1) // 3))
     placed = TSNE(perplexity=perplexity, initialization="pca", random_state=0, n_jobs=-1).fit(x)
     return np.asarray(placed)
