@@ -1,4 +1,4 @@
-"""All scores of a run at the second edition's size, part by part: `pytest -s benchmarks/test_evaluation.py`.
+"""All scores of a run at the second edition's size, part by part: `pytest -n 0 -s benchmarks/test_evaluation.py`.
 
 17 sources of 600 images with 512 features. The peers are a singular value decomposition per Fréchet distance, and
 scikit-learn's NMI from the labels of all images for every dealing of the null; both are tried on some of the work, and
