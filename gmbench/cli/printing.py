@@ -19,7 +19,7 @@ from gmbench.data.locations import state_of
 from gmbench.data.manifest import read_manifest, stored_card
 from gmbench.errors import GmbenchError, NotFoundError
 from gmbench.protocol.settings import SETTINGS
-from gmbench.records.scoring import Compared
+from gmbench.records.scoring import EVALUATORS, Compared
 from gmbench.registry import Method, broken_methods, methods
 from gmbench.support.cache import cache_folder, kept_sizes
 from gmbench.support.parameters import written
@@ -192,7 +192,7 @@ def _print_scan(console: Console, report: Report) -> None:
 def print_outcome(console: Console, outcome: Outcome) -> None:
     """The scores of a run and the path of its record."""
     record = outcome.record
-    accuracy, fdr, identity = record.scores.accuracy, record.scores.fdr, record.identity
+    accuracy, identity = record.scores.accuracy, record.identity
     place = f"on [bold]{identity.dataset}[/bold], {identity.setting}"
     if identity.tested_on:
         place = f"fitted on [bold]{identity.dataset}[/bold], tested on [bold]{identity.tested_on}[/bold]"
@@ -202,34 +202,13 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         highlight=False,
     )
     scores = Table("score", "value", "", box=None, pad_edge=False)
-    scores.add_row("accuracy", f"{accuracy.accuracy:.1%}", f"95 % interval {accuracy.low:.1%} to {accuracy.high:.1%}")
-    scores.add_row("chance", f"{1 / len(identity.sources):.1%}", f"{len(identity.sources)} sources")
-    images = [sum(counts) for counts in accuracy.confusion]
-    if len(set(images)) > 1:
-        scores.add_row(
-            "balanced accuracy", f"{accuracy.balanced:.1%}", "mean recall of the sources, as they differ in size"
-        )
-        largest = identity.sources[images.index(max(images))]
-        scores.add_row("always the largest", f"{max(images) / sum(images):.1%}", f"the share of {largest}")
+    for evaluator in EVALUATORS:
+        for figure in evaluator.figures(record.scores, identity.sources):
+            scores.add_row(*figure)
     if (epoch := record.training.get("best_epoch")) is not None:
         chosen = record.training["val_accuracy"][epoch - 1]
         scores.add_row("validation accuracy", f"{chosen:.1%}", f"of epoch {epoch}, the best; choose parameters by this")
-    detection, calibration = record.scores.detection, record.scores.calibration
-    generated = f"{1 - images[0] / sum(images):.3f}"
-    scores.add_row("real or generated", f"{detection.auroc:.3f}", "AUROC; 0.5 is chance")
-    scores.add_row(
-        "average precision", f"{detection.average_precision:.3f}", f"of generated images; {generated} is chance"
-    )
-    scores.add_row("calibration error", f"{calibration.ece:.1%}", f"expected, over {calibration.bins} bins")
-    if fdr is not None:
-        mark = " †" if fdr.is_biased else ""
-        spread = f"± {fdr.sd:.2f} over {fdr.halvings} halvings, n = {fdr.n}, d = {fdr.d}"
-        scores.add_row("FDR", f"{fdr.ratio:.2f}{mark}", spread)
-    for name, why in record.scores.absent.items():
-        scores.add_row(name.upper(), "none", why)
     console.print(scores, highlight=False)
-    if fdr is not None and fdr.is_biased:
-        console.print("† n ≤ d: drawn towards 1; do not compare it with others", highlight=False)
     table = Table("true source", "recall", "attributed to", box=None, pad_edge=False)
     for source, counts in zip(identity.sources, accuracy.confusion, strict=True):
         others = sorted(((n, name) for n, name in zip(counts, identity.sources, strict=True) if n), reverse=True)

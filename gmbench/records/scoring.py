@@ -17,6 +17,7 @@ from gmbench.evaluators.calibration import calibration
 from gmbench.evaluators.detection import detection
 from gmbench.evaluators.fdr import frechet_distance_ratio, too_few
 from gmbench.evaluators.nmi import design_alignment
+from gmbench.records.figures import Figure, of_accuracy, of_calibration, of_detection, of_fdr
 from gmbench.records.schema import Identity, Record, Scores
 from gmbench.records.store import read_predictions, read_record
 from gmbench.support.cache import Cache, load_array, save_array
@@ -44,7 +45,7 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluator:
-    """One group of `Scores`: its name, what it needs, how it is computed, and the figures that tables lead with.
+    """One group of `Scores`: its name, what it needs, how it is computed, and the figures that a reader sees first.
 
     `absent` says from labels and sources alone why there is none; None if there is.
     """
@@ -52,7 +53,7 @@ class Evaluator:
     name: str
     needs: Literal["predictions", "features"]
     function: Callable[[Answers], Any]
-    leading: tuple[str, ...]
+    figures: Callable[[Scores, Sequence[str]], list[Figure]]
     absent: Callable[[np.ndarray, Sequence[str]], str | None] = lambda labels, sources: None
 
 
@@ -61,26 +62,32 @@ EVALUATORS = (
         "accuracy",
         "predictions",
         lambda answers: attribution_accuracy(answers.probabilities, answers.labels, answers.sources),
-        ("accuracy", "balanced"),
+        of_accuracy,
     ),
     Evaluator(
         "detection",
         "predictions",
         lambda answers: detection(answers.probabilities, answers.labels),
-        ("auroc", "average_precision"),
+        of_detection,
     ),
     Evaluator(
-        "calibration", "predictions", lambda answers: calibration(answers.probabilities, answers.labels), ("ece",)
+        "calibration",
+        "predictions",
+        lambda answers: calibration(answers.probabilities, answers.labels),
+        of_calibration,
     ),
     Evaluator(
         "fdr",
         "features",
         lambda answers: frechet_distance_ratio(answers.features, answers.labels),
-        ("fdr", "n", "d"),
+        of_fdr,
         too_few,
     ),
     Evaluator(
-        "nmi", "features", lambda answers: design_alignment(answers.features, answers.labels, answers.choices), ()
+        "nmi",
+        "features",
+        lambda answers: design_alignment(answers.features, answers.labels, answers.choices),
+        lambda scores, sources: [],
     ),
 )
 """All evaluators, in the order of their figures. A new score is an entry here and a field of `Scores`."""

@@ -18,6 +18,7 @@ from gmbench.records.command import command_of
 from gmbench.records.comparison import compare_records
 from gmbench.records.integrity import check_scores, found_of
 from gmbench.records.schema import Record
+from gmbench.records.scoring import EVALUATORS
 from gmbench.records.store import read_record
 from gmbench.report import figures
 from gmbench.report.html import (
@@ -161,32 +162,9 @@ def _sections(subject: Subject, progress: Progress) -> Iterator[str]:
 
 
 def _scores(subject: Subject) -> Iterator[str]:
-    scores, sources = subject.record.scores, subject.sources
-    accuracy, detection, calibration, fdr = scores.accuracy, scores.detection, scores.calibration, scores.fdr
-    generated = float((subject.labels > 0).mean())
-    rows = [
-        (
-            "accuracy",
-            f"{accuracy.accuracy:.1%}",
-            f"share of {len(subject.labels):,} test images attributed to their source; 95 % interval "
-            f"{accuracy.low:.1%} to {accuracy.high:.1%}; chance {1 / len(sources):.1%}",
-        ),
-        ("real or generated", f"{detection.auroc:.3f}", "area under the ROC curve; 0.5 is chance"),
-        (
-            "average precision",
-            f"{detection.average_precision:.3f}",
-            f"of generated images; {generated:.3f} is chance",
-        ),
-        ("calibration error", f"{calibration.ece:.1%}", "how far confidence lies from accuracy, on average"),
-    ]
-    if fdr is not None:
-        biased = "; n ≤ d: drawn towards 1, not to be compared" if fdr.is_biased else ""
-        rows.append(
-            ("FDR", f"{fdr.ratio:.2f} ± {fdr.sd:.2f}", f"how far apart sources lie in {fdr.d} features{biased}")
-        )
-    for name, why in scores.absent.items():
-        rows.append((name.upper(), "none", why))
+    scores = subject.record.scores
     yield heading("Scores")
+    rows = [figure for evaluator in EVALUATORS for figure in evaluator.figures(scores, subject.sources)]
     yield table(["score", "value", "what it means"], rows)
 
 
