@@ -35,7 +35,7 @@ class TestRun:
         assert str(path / "record.json") in out
         assert f"{record.scores.accuracy.accuracy:.1%}" in out
         assert record.scores.accuracy.accuracy > 1.5 / len(record.identity.sources)
-        for phase in ("decoding", "features of 1,700 images", "fitting", "evaluating"):
+        for phase in ("decoding", "features of 5,950 images", "fitting", "evaluating"):
             assert phase in err
         code, out, err = command(*arguments)
         assert code == 0
