@@ -191,6 +191,38 @@ def cite(
     typer.echo(references(results, row, dataset, setting), nl=False)
 
 
+class Shown(StrEnum):
+    artifacts = "artifacts"
+    spectra = "spectra"
+    neighbours = "neighbours"
+
+
+class SpaceName(StrEnum):
+    rgb = "rgb"
+    freq = "freq"
+    sl = "sl"
+    ssl = "ssl"
+
+
+@app.command(rich_help_panel=LOOK)
+def show(
+    what: Annotated[
+        Shown, typer.Argument(help="Images with projection and artifact, artifacts' mean spectra, or nearest reals.")
+    ],
+    dataset: Annotated[str, typer.Option(help="Slug of a dataset (see `gmbench list datasets`).")],
+    space: Annotated[SpaceName, typer.Option(help="In which the nearest real image is looked for.")] = SpaceName.rgb,
+    source: Annotated[list[str] | None, typer.Option(help="A source (default: all). Repeatable.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Images of each source.")] = 3,
+    out: Annotated[Path, typer.Option(help="The picture, a PNG file.")] = Path("show.png"),
+) -> None:
+    """Draw a dataset's artifacts, spectra or nearest neighbours, as the paper's figures 3 to 6 do."""
+    from gmbench.data.cards import find_dataset
+    from gmbench.report.show import show as draw
+
+    draw(what.value, find_dataset(dataset), space.value, source or [], n, out, progress())
+    console().print(f"wrote {out}", highlight=False, soft_wrap=True)
+
+
 @app.command(rich_help_panel=LOOK)
 def report(
     records: Annotated[

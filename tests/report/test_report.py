@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 import gmbench
+from gmbench.manifold.rgb import RGB
 from gmbench.records.schema import Record
 from gmbench.report.figures import reliability
 from gmbench.report.html import table, text
 from gmbench.report.pictures import difference, ring_power, strip
 from gmbench.report.report import Subject, _subject, build_report, tsne
+from gmbench.report.show import _neighbours as show_neighbours
 from gmbench.support.cache import Cache
 from gmbench.support.progress import Progress
 
@@ -140,3 +143,33 @@ class TestPictures:
         centres = places[:40].mean(axis=0), places[40:].mean(axis=0)
         spread = max(places[:40].std(), places[40:].std())
         assert np.linalg.norm(centres[0] - centres[1]) > 2 * spread
+
+
+class TestShow:
+    """`gmbench show`."""
+
+    @pytest.mark.parametrize("what", ["artifacts", "spectra", "neighbours"])
+    def test_a_row_for_each_image(self, command, only_tiny: None, tmp_path: Path, what: str) -> None:  # type: ignore[no-untyped-def]
+        """As many rows as images were asked for, of the sources that were named; spectra have one row each."""
+        out = tmp_path / "shown.png"
+        asked = ("show", what, "--dataset", "tiny", "--source", "noisy", "--source", "real", "-n", "2")
+        code, _, err = command(*asked, "--out", str(out))
+        assert code == 0, err
+        height = Image.open(out).size[1]
+        assert height == (2 if what == "spectra" else 4) * (96 + 2)
+
+    def test_the_nearest_of_a_real_image_is_first(self, only_tiny: None, tmp_path: Path) -> None:
+        """By brute force over all reals of the manifold."""
+        dataset = gmbench.load_dataset("tiny")
+        real = dataset["test"][np.flatnonzero(dataset["test"].labels == 0)[:1]]
+        (row,) = show_neighbours(real, dataset, RGB(), 1, Progress())
+        pixels, reals = real.pixels()[0].astype(float), dataset["manifold"].pixels()
+        best = ((reals - pixels) ** 2).sum(axis=(1, 2, 3)).argmin()
+        np.testing.assert_array_equal(row[:, :32], real.pixels()[0])
+        np.testing.assert_array_equal(row[:, 34:66], reals[best])
+
+    def test_a_source_that_is_not_there(self, command, only_tiny: None) -> None:  # type: ignore[no-untyped-def]
+        """It is named, with those that are."""
+        code, _, err = command("show", "artifacts", "--dataset", "tiny", "--source", "nobody")
+        assert (code, err.count("\n")) == (2, 1)
+        assert "noisy" in err
