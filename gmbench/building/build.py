@@ -26,7 +26,7 @@ from gmbench.evaluators.quality import precision_and_recall
 from gmbench.generators.training import TrainingPlan, read_description, save_grid, train_generator
 from gmbench.manifold.encoders import Encoder, encode, load_encoder
 from gmbench.support.cache import Cache
-from gmbench.support.files import ensure_writable, write_text
+from gmbench.support.files import ensure_writable, locked, write_text
 from gmbench.support.progress import Progress
 from gmbench.support.seeds import seed_from
 
@@ -57,7 +57,16 @@ def build_dataset(
 
     Raises:
         DataError: the card does not say how to train a source, or images are missing or too much alike.
+        OutputError: another process is at the work folder.
     """
+    with locked(work / "build.lock", f"{card.slug} is being built in {work}"):
+        return _built(card, work, out, reals_folder, device, progress)
+
+
+def _built(
+    card: DatasetCard, work: Path, out: Path, reals_folder: Path | None, device: str, progress: Progress
+) -> Path:
+    """`build_dataset`, while nobody else is at the work folder."""
     generators = {**card.generators, **card.siblings}
     untrained = [name for name, source in generators.items() if source.generator is None or source.training is None]
     if untrained:

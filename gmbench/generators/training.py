@@ -27,7 +27,7 @@ from gmbench.generators.generator import Generator
 from gmbench.networks.checkpoints import Stateful, load_checkpoint, save_checkpoint
 from gmbench.networks.recorded import RecordedSteps
 from gmbench.support.digests import without_words
-from gmbench.support.files import replacing, sha256_file, write_text
+from gmbench.support.files import locked, replacing, sha256_file, write_text
 from gmbench.support.parameters import Parameter, Value
 from gmbench.support.progress import Progress
 
@@ -117,7 +117,16 @@ def train_generator(
 
     Raises:
         DataError: the folder holds a generator of another plan, of other images, or of other code.
+        OutputError: another process is training into it.
     """
+    with locked(folder / "training.lock", f"{folder} is being trained"):
+        return _trained(plan, images, folder, device, progress, minutes)
+
+
+def _trained(
+    plan: TrainingPlan, images: np.ndarray, folder: Path, device: str, progress: Progress, minutes: float | None
+) -> dict[str, Any]:
+    """`train_generator`, while nobody else is at the folder."""
     described = {
         **asdict(plan),
         "size": images.shape[1],

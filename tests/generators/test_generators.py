@@ -41,6 +41,7 @@ from gmbench.generators.training import (
 )
 from gmbench.manifold.encoders import load_encoder
 from gmbench.support.cache import Cache
+from gmbench.support.files import locked
 from gmbench.support.progress import Progress
 
 SMALL = {
@@ -134,6 +135,14 @@ def test_the_seed_decides_the_samples(name: str) -> None:
     torch.manual_seed(99)
     assert torch.equal(model.sample(3, torch.Generator().manual_seed(5)), first)
     assert not torch.equal(model.sample(3, torch.Generator().manual_seed(6)), first)
+
+
+def test_two_trainings_of_one_folder(tmp_path: Path) -> None:
+    """The second says who is at it, and leaves everything as it is; afterwards the folder is free."""
+    with locked(tmp_path / "training.lock", "the first"), pytest.raises(OutputError, match="is being trained: process"):
+        train_generator(plan("gan", 1), squares(40), tmp_path, device="cpu", progress=Progress())
+    assert not list(tmp_path.iterdir())
+    train_generator(plan("gan", 1), squares(40), tmp_path, device="cpu", progress=Progress())
 
 
 @pytest.mark.parametrize("name", catalogue())
@@ -360,7 +369,7 @@ def test_ddpm_adds_noise_as_the_paper_says() -> None:
 
 def test_build_makes_a_whole_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From real images to files that load: all generators trained, roles assigned, weights, README, picture written."""
-    from test_data import write_fashion_mnist
+    from made_images import write_fashion_mnist
 
     reals = tmp_path / "reals"
     reals.mkdir()
