@@ -92,12 +92,14 @@ class TestRegistry:
     def test_a_dataset_that_is_not_here_says_what_to_do(  # type: ignore[no-untyped-def]
         self, command, slug: str, tmp_path: Path
     ) -> None:
-        """One line: import, sample, or pull and log in; nothing is asked of the network."""
+        """One line: import, sample where that can be, or pull and log in; nothing is asked of the network."""
         code, _, err = command("run", "--method", "durall20", "--dataset", slug, "--results", str(tmp_path))
         assert code == 2
         assert err.count("\n") == 1
-        for word in (slug, f"gmbench data import {slug}", "sample", "GMBENCH_HUB_NAMESPACE", "hf auth login"):
+        for word in (slug, f"gmbench data import {slug}", "GMBENCH_HUB_NAMESPACE", "hf auth login", "GB once"):
             assert word in err
+        can_be_sampled = any(source.pipeline for source in find_dataset(slug).generators.values())
+        assert (f"gmbench data sample {slug} --source " in err) == can_be_sampled
 
 
 def test_the_namespace_is_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ SMALL = {
     "wgan-lp": {"width": 16, "latent": 16, "critic_steps": 2, "learning_rate": 1e-3},
     "dragan-gp": {"width": 16, "latent": 16},
     "beta-vae": {"width": 8, "latent": 8, "learning_rate": 2e-3},
-    "nvae": {"width": 4, "latent": 2, "groups": 1, "components": 2, "warmup": 20, "ema_decay": 0.9},
+    "nvae": {"width": 4, "latent": 2, "groups": 1, "components": 2, "warmup": 20, "rate_warmup": 5, "ema_decay": 0.9},
     "macow": {"depth": 1, "hidden": 16, "levels": 2, "units": 1, "warmup": 1, "ema_decay": 0.9},
     "ncsnpp": {
         "width": 8,

@@ -111,7 +111,7 @@ def test_the_seed_decides(context: RunContext) -> None:
     (context.scratch / "network.pt").unlink()
     again, _ = train(context)
     (context.scratch / "network.pt").unlink()
-    other, _ = train(replace(context, seed=8))
+    other, _ = train(replace(context, random_state=8))
     np.testing.assert_array_equal(weights(first), weights(again))
     assert not np.array_equal(weights(first), weights(other))
 

@@ -244,9 +244,14 @@ class TestEnds:
             method = write_method(tmp_path / "ends", CODE.replace(before, f"{line}\n{before}"))
             asked = ("run", "--method", str(method), "--dataset", "tiny", "--results", str(tmp_path / "out"))
             command = [sys.executable, "-m", "gmbench", *asked]
-            return subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-            )
+            # What is begun in the background of a shell ignores Ctrl-C, and so would what it begins.
+            heard = signal.signal(signal.SIGINT, signal.SIG_DFL)
+            try:
+                return subprocess.Popen(
+                    command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+                )
+            finally:
+                signal.signal(signal.SIGINT, heard)
 
         return start
 

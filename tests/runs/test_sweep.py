@@ -319,15 +319,25 @@ class TestEvaluate:
     def test_many_records(self, command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
         """A line for each below a folder; one that is wrong is named with what differs."""
         for seed in ("0", "1"):
-            command("run", "--method", "mccloskey18", "--dataset", "tiny", "--seed", seed, "--results", str(tmp_path))
-        code, printed, _ = command("evaluate", str(tmp_path))
-        assert code == 0
+            command(
+                "run",
+                "--method",
+                "mccloskey18",
+                "--dataset",
+                "tiny",
+                "--seed",
+                seed,
+                "--results",
+                str(tmp_path / "results"),
+            )
+        code, printed, err = command("evaluate", str(tmp_path / "results"))
+        assert code == 0, err
         assert printed.count("scores compared\n") == 2
-        path = tmp_path / "tiny" / "clean" / "mccloskey18" / "1" / "record.json"
+        path = tmp_path / "results" / "tiny" / "clean" / "mccloskey18" / "1" / "record.json"
         content = json.loads(path.read_text())
         content["scores"]["accuracy"]["recall"]["real"] = 0.999
         path.write_text(json.dumps(content))
-        code, printed, _ = command("evaluate", str(tmp_path))
+        code, printed, _ = command("evaluate", str(tmp_path / "results"))
         assert code == 1
         assert printed.startswith("ok  ")
         assert re.search(r"\nWRONG  \S+1: .*accuracy.recall.real \(0.999, now ", printed)

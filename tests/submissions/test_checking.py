@@ -215,7 +215,7 @@ class TestTrying:
             fit = (
                 "    def fit(self, train, val, context):\n        import os\n        from dataclasses import replace\n"
             )
-            fit += f"        return super().fit(train, val, replace(context, seed={seed}))\n\n"
+            fit += f"        return super().fit(train, val, replace(context, random_state={seed}))\n\n"
             (folder / "__init__.py").write_text(code.replace("    def inputs", fit + "    def inputs"))
             found = findings(folder)[check_name]
             assert not found.ok

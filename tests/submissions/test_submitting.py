@@ -104,7 +104,7 @@ def test_by_path_and_through_an_entry_point(  # type: ignore[no-untyped-def]
 ) -> None:
     """A method outside the project, and the same one as an installed package, give the same predictions."""
     home = checkout / "elsewhere"
-    assert command("new", "my-guest", "--kind", "features", "--results", str(home))[0] == 0
+    assert command("new", "my-guest", "--kind", "features", "--out", str(home))[0] == 0
     fill_in(home / "my_guest")
     code, out, _ = command("submit", str(home / "my_guest"), *SUBMIT, "--results", "by-path/results")
     assert code == 0
