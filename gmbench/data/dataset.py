@@ -34,6 +34,15 @@ class Dataset:
     def __getitem__(self, role: str) -> ImageSet:
         return self.roles[role]
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: what it is, its roles, and its first test images."""
+        from gmbench.support.html import heading, paragraph, table
+
+        counts = [(role, f"{len(images):,}") for role, images in self.roles.items()]
+        about = paragraph(f"{self.card.description} Revision {self.revision[:12]}.")
+        shown = self.roles["test"]._repr_html_() if "test" in self.roles else ""
+        return heading(self.card.title, 3) + about + table(["role", "images"], counts, numbers=[1]) + shown
+
 
 def load_dataset(
     card: DatasetCard, cache: Cache, progress: Progress, folder: Path | None = None, for_testing: bool = False

@@ -11,6 +11,8 @@ import numpy as np
 
 from gmbench.errors import DataError
 
+SHOWN = 16
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
@@ -95,6 +97,20 @@ class ImageSet:
     def without_labels(self) -> ImageSet:
         """The same images for a reader who must not know where they come from."""
         return ImageSet(self.store, self.rows, self.ids, self.sources, None, self.origin)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: the first images, and how many there are of each source."""
+        from gmbench.support.html import figure, paragraph, png, table
+
+        height, width = self.size
+        said = paragraph(f"{len(self):,} images of {width}x{height} pixels")
+        if len(self):
+            row = np.concatenate(list(self.pixels(slice(0, SHOWN))), axis=1)
+            said += figure(png(row), f"The first {min(SHOWN, len(self))} images", pixels=True)
+        if self.labels is None:
+            return said
+        counts = np.bincount(self.labels, minlength=len(self.sources))
+        return said + table(["source", "images"], zip(self.sources, counts.tolist(), strict=True), numbers=[1])
 
     @cached_property
     def digest(self) -> str:

@@ -197,6 +197,17 @@ class Record(Strict):
         assert self._folder is not None, "a record that was neither written nor read has no predictions"
         return Predictions(*read_predictions(self._folder, self.identity.sources))
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: what it is of, and its first figures."""
+        from gmbench.records.scoring import EVALUATORS
+        from gmbench.support.html import paragraph, table
+
+        identity = self.identity
+        place = identity.dataset if identity.tested_on is None else f"{identity.dataset} to {identity.tested_on}"
+        figures = [figure for evaluator in EVALUATORS for figure in evaluator.figures(self.scores, identity.sources)]
+        name = f"{identity.entry} on {place}, {identity.setting}, seed {identity.seed}"
+        return paragraph(name) + table(["score", "value", "what it means"], figures)
+
     def features(self) -> np.ndarray | None:
         """The features (n, d) that the run left in the cache of this machine; None where there are none."""
         from gmbench.records.scoring import cached_features

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gmbench.errors import MissingExtraError
-from gmbench.report.html import svg
+from gmbench.support.html import svg
 
 try:
     import matplotlib

@@ -21,7 +21,10 @@ from gmbench.records.schema import Record
 from gmbench.records.scoring import EVALUATORS
 from gmbench.records.store import read_record
 from gmbench.report import figures
-from gmbench.report.html import (
+from gmbench.report.pictures import spectra_of, triplets
+from gmbench.support.cache import Cache
+from gmbench.support.files import write_text
+from gmbench.support.html import (
     figure,
     heading,
     heat_table,
@@ -33,9 +36,6 @@ from gmbench.report.html import (
     text,
     tiles,
 )
-from gmbench.report.pictures import spectra_of, triplets
-from gmbench.support.cache import Cache
-from gmbench.support.files import write_text
 from gmbench.support.progress import Progress
 
 MISTAKES = 12

@@ -16,11 +16,11 @@ import gmbench
 from gmbench.manifold.rgb import RGB
 from gmbench.records.schema import Record
 from gmbench.report.figures import reliability
-from gmbench.report.html import table, text
 from gmbench.report.pictures import difference, ring_power, strip
 from gmbench.report.report import Subject, _subject, build_report, tsne
 from gmbench.report.show import _neighbours as show_neighbours
 from gmbench.support.cache import Cache
+from gmbench.support.html import table, text
 from gmbench.support.progress import Progress
 
 HOSTILE = "<script>alert(1)</script>|`x`\n;touch x"
@@ -113,6 +113,21 @@ def test_without_images_and_features(record: Record, subject: Subject) -> None:
     page = build_report([replace(subject, features=None, images=None, missing="it is elsewhere")], Progress())
     assert "No pictures: it is elsewhere." in page
     assert "not in the cache of this machine" in page
+
+
+def test_in_a_notebook(record: Record) -> None:
+    """Records, datasets and sets of images show themselves: figures, counts, pictures."""
+    shown = record._repr_html_()
+    assert f"{record.scores.accuracy.accuracy:.1%}" in shown
+    assert "manifpt-rgb+epochs=1 on tiny, clean, seed 0" in shown
+    dataset = gmbench.load_dataset("tiny")
+    assert "Tiny" in dataset._repr_html_()
+    test = dataset["test"]
+    pictures = [attributes for tag, attributes in Reader(test._repr_html_()).tags if tag == "img"]
+    assert str(pictures[0]["src"]).startswith("data:image/png")
+    assert re.findall(r'<td class="number">(\d+)</td>', test._repr_html_()) == ["12", "12", "12"]
+    assert "source" not in test.without_labels()._repr_html_()
+    assert "0 images" in test[:0]._repr_html_()
 
 
 class TestPictures:
