@@ -10,10 +10,12 @@ from typing import Any
 
 from gmbench.data.cards import dataset_cards, registered_cards
 from gmbench.data.manifest import MANIFEST, role_path
-from gmbench.errors import RecordError
+from gmbench.errors import OutputError, RecordError
 from gmbench.leaderboard.attribution import attribution_page
 from gmbench.leaderboard.datasets import AUDIT, datasets_page
+from gmbench.leaderboard.markdown import WRITTEN_BY
 from gmbench.leaderboard.nmi import nmi_page
+from gmbench.leaderboard.overview import overview_page
 from gmbench.leaderboard.paper import paper_page
 from gmbench.leaderboard.significance import significance_page
 from gmbench.leaderboard.transfer import transfer_page
@@ -26,14 +28,18 @@ from gmbench.support.cache import Cache
 from gmbench.support.digests import HOME
 from gmbench.support.files import sha256_file, write_text
 
+OVERVIEW = "README.md"
+
 
 def write_pages(results: Path, folder: Path) -> list[Path]:
     """Rebuilds every page in `folder` from the records below `results`, which are all read before anything is written.
 
     Raises:
         RecordError: a record is damaged or at odds with its predictions.
+        OutputError: the folder has a README that is no page.
     """
     pages = build_pages(results)
+    _spare_others(folder)
     for name, text in pages.items():
         write_text(folder / name, text)
     return [folder / name for name in pages]
@@ -55,9 +61,17 @@ def update_pages(results: Path, folder: Path) -> list[Path]:
         RecordError: a record is damaged or at odds with its predictions.
     """
     stale = _stale(results, folder)
+    _spare_others(folder)
     for path, text in stale.items():
         write_text(path, text)
     return list(stale)
+
+
+def _spare_others(folder: Path) -> None:
+    """Raises OutputError if a page would take the place of a README that is somebody's own."""
+    path = folder / OVERVIEW
+    if path.is_file() and WRITTEN_BY not in path.read_text(encoding="utf-8", errors="replace"):
+        raise OutputError(f"{path} is no page of gmbench, and stays. Name another folder for the pages with --out.")
 
 
 def _stale(results: Path, folder: Path) -> dict[Path, str]:
@@ -93,6 +107,7 @@ def _built(results: Path) -> dict[str, str]:
                 "'of_object'). Remove its records, or submit a method."
             )
     pages = {
+        OVERVIEW: overview_page(entries),
         "attribution.md": attribution_page(entries),
         "transfer.md": transfer_page(entries),
         "nmi.md": nmi_page(entries),

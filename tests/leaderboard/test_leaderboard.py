@@ -707,6 +707,15 @@ class TestCheck:
         write_pages(results, results.parent)
         assert command("leaderboard", "--check", "--results", str(results)) == (0, "", "")
 
+    def test_somebodys_own_readme_stays(self, command, results: Path) -> None:  # type: ignore[no-untyped-def]
+        """Nothing is written where a page would take its place."""
+        write(results, "durall20", right(60))
+        (results.parent / "README.md").write_text("mine")
+        code, _, err = command("leaderboard", "--results", str(results))
+        assert (code, err.count("\n")) == (2, 1)
+        assert "is no page of gmbench, and stays" in err
+        assert [path.name for path in results.parent.glob("*.md")] == ["README.md"]
+
     def test_stale_pages_are_named_and_left_alone(self, command, results: Path) -> None:  # type: ignore[no-untyped-def]
         """A line for each page that was edited, lacks a record or is missing; exit code 1."""
         write(results, "durall20", right(60))
@@ -717,7 +726,28 @@ class TestCheck:
         code, out, _ = command("leaderboard", "--check", "--results", str(results))
         assert code == 1
         named = [Path(line.split()[0]).name for line in out.splitlines()]
-        assert sorted(named) == ["attribution.md", "nmi.md", "paper.md", "significance.md"]
+        assert sorted(named) == ["README.md", "attribution.md", "nmi.md", "paper.md", "significance.md"]
         assert pages["paper.md"].read_text() == "edited"
         assert not pages["nmi.md"].exists()
-        assert len(stale_pages(results, results.parent)) == 4
+        assert len(stale_pages(results, results.parent)) == 5
+
+
+class TestOverview:
+    """`README.md`."""
+
+    def test_means_ranks_and_sentences(self, results: Path) -> None:
+        """Of two methods on one dataset: the better is first, in table and words; what is not there is a dash."""
+        for setting, better, worse in (("few-shot-10", 100, 60), ("clean-to-laundered", 90, 60), ("clean", 110, 100)):
+            write(results, "durall20", right(better), setting=setting)
+            write(results, "mccloskey18", right(worse), setting=setting)
+        write(results, "manifpt-rgb", right(119), setting="clean")
+        page = build_pages(results)["README.md"]
+        lines = [line for line in page.splitlines() if line.startswith("| `")]
+        cells = {line.split("`")[1]: [cell.strip() for cell in line.strip("|").split("|")[1:]] for line in lines}
+        assert list(cells) == ["durall20", "mccloskey18", "manifpt-rgb"]
+        n = len(LABELS)
+        assert cells["durall20"][:3] == ["1.0", f"{100 * 100 / n:.1f}", f"{100 * 90 / n:.1f}"]
+        assert cells["mccloskey18"][0] == "2.0"
+        assert cells["manifpt-rgb"][:4] == ["-"] * 4
+        assert f"With ten images a source, `durall20` has {100 * 100 / n:.1f} % on average, `mccloskey18` " in page
+        assert "On another dataset" not in page
