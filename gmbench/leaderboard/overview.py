@@ -126,7 +126,7 @@ def _sentences(means: dict[str, dict[str, float]], transfer: dict[str, float], k
         solved = sum(value >= SOLVED for value in clean.values())
         best = max(clean.values())
         said.append(
-            f"In `clean` the best has {percent(best)} %, and {solved} of {len(clean)} methods have {percent(SOLVED)} or "
-            "more."
+            f"In `clean` the best has {percent(best)} %, and {solved} of {len(clean)} methods have at least "
+            f"{percent(SOLVED)}."
         )
     return " ".join(said)
