@@ -263,4 +263,5 @@ def encode(
 
 def as_input(pixels: np.ndarray, device: str) -> Tensor:
     """uint8 (n, height, width, 3) to float32 (n, 3, height, width) in [0, 1]."""
-    return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
+    writable = np.require(pixels, requirements="W")  # torch warns of others
+    return torch.from_numpy(writable).to(device).permute(0, 3, 1, 2).float() / 255
