@@ -112,7 +112,7 @@ def test_every_declared_case_is_refused(method: Method, name: str, case: dict[st
         method.parameters({name: another(parameter, parameter.default), **given})
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("method", "name", "case"), CASES)
 def test_what_is_refused_has_no_effect(
     method: Method, name: str, case: dict[str, Value], context: RunContext, tmp_path: Path
