@@ -72,9 +72,13 @@ def difference(artifact: np.ndarray) -> np.ndarray:
 def spectrum(artifact: np.ndarray) -> np.ndarray:
     """The centred logarithmic spectrum of an artifact (height, width, 3), from black to white, as a picture."""
     magnitude = np.abs(scipy.fft.fftshift(scipy.fft.fft2(artifact.astype(float).mean(axis=2))))
-    log = np.log1p(magnitude)
-    low, high = np.percentile(log, [1, 99.5])
-    grey = ((log - low) / max(high - low, 1e-9) * 255).clip(0, 255).astype(np.uint8)
+    return from_black_to_white(np.log1p(magnitude))
+
+
+def from_black_to_white(values: np.ndarray) -> np.ndarray:
+    """Numbers (height, width) as a picture uint8 (height, width, 3), from the 1st to the 99.5th percentile."""
+    low, high = np.percentile(values, [1, 99.5])
+    grey = ((values - low) / max(high - low, 1e-9) * 255).clip(0, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
 
 

@@ -15,7 +15,7 @@ from gmbench.errors import NotFoundError
 from gmbench.manifold.neighbors import nearest, nearest_images
 from gmbench.manifold.projection import project
 from gmbench.manifold.space import Space
-from gmbench.report.pictures import GAP, space_of, strip
+from gmbench.report.pictures import GAP, from_black_to_white, space_of, strip
 from gmbench.support.cache import Cache
 from gmbench.support.files import replacing
 from gmbench.support.progress import Progress
@@ -82,10 +82,7 @@ def _spectra(images: ImageSet, dataset: Dataset, space: Space, n: int, progress:
     projected = manifold.pixels(project(chosen, manifold, space, Cache(), progress)).astype(float)
     artifacts = (chosen.pixels() - projected).mean(axis=3)
     magnitude = np.abs(scipy.fft.fftshift(scipy.fft.fft2(artifacts), axes=(1, 2))).mean(axis=0)
-    log = np.log(magnitude + 1e-9)
-    low, high = np.percentile(log, [1, 99.5])
-    grey = ((log - low) / max(high - low, 1e-9) * 255).clip(0, 255).astype(np.uint8)
-    return [np.repeat(grey[..., None], 3, axis=2)]
+    return [from_black_to_white(np.log(magnitude + 1e-9))]
 
 
 def _neighbours(images: ImageSet, dataset: Dataset, space: Space, n: int, progress: Progress) -> list[np.ndarray]:
