@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -143,8 +143,6 @@ def _taken(path: Path, size: tuple[int, int], resize: bool, crops: int | None) -
 
 
 def _changed(answer: Answer, changes: tuple[str, ...]) -> Answer:
-    from dataclasses import replace
-
     return replace(answer, changes=changes)
 
 
